@@ -1,0 +1,1 @@
+"""Adversarial-robustness evaluation: attacks and defenses crossed, judged, recorded and ranked."""

@@ -1,0 +1,63 @@
+"""Progress on standard error, with an estimate of the time left; silent unless the command line switches it on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+T = TypeVar("T")
+_shown: list[Progress] = []
+
+
+@contextmanager
+def shown() -> Iterator[Progress]:
+    """Show progress bars on standard error while the block runs."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        _shown.append(progress)
+        try:
+            yield progress
+        finally:
+            _shown.pop()
+
+
+def say(message: str) -> None:
+    """Print a line on standard error, above any bars."""
+    import sys
+
+    if _shown:
+        _shown[-1].console.print(message, highlight=False, markup=False)
+    else:
+        print(message, file=sys.stderr, flush=True)
+
+
+def steps(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """The items, with a bar while they are consumed: `for epoch in steps(range(10), "training cnn")`."""
+    if not _shown:
+        yield from items
+        return
+    progress = _shown[-1]
+    if total is None:
+        total = len(items) if hasattr(items, "__len__") else None  # type: ignore[arg-type]
+    bar = progress.add_task(description, total=total)
+    try:
+        for item in items:
+            yield item
+            progress.advance(bar)
+    finally:
+        progress.remove_task(bar)
