@@ -1,0 +1,170 @@
+"""The projected first-order search, with four choices: the loss, the gradient, the step rule, the feasible set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from attacks._ball import Feasible, per_input
+from attacks._loss import Loss, margin
+from harness.types import Draws, Outputs, View
+
+Forward = Callable[[Tensor, Draws], Outputs]
+Memory = dict[str, Tensor]
+
+
+class Rule(Protocol):
+    """A step rule; what it must remember of each input stands in `memory` as tensors (B, ...)."""
+
+    def __call__(self, candidate: Tensor, gradient: Tensor, feasible: Feasible, memory: Memory) -> Tensor:
+        """The next iterate; may overwrite its arguments."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """Steps of `size` (a share of epsilon) along the steepest ascent, with momentum (Dong et al. 2018, eq. 6)."""
+
+    size: float
+    momentum: float = 0.0
+
+    def __call__(self, candidate: Tensor, gradient: Tensor, feasible: Feasible, memory: Memory) -> Tensor:
+        if self.momentum:
+            length = gradient.abs().flatten(1).sum(1).clamp_min_(torch.finfo(gradient.dtype).tiny)
+            gradient = gradient / per_input(length, gradient)
+            if "velocity" in memory:
+                gradient.add_(memory["velocity"], alpha=self.momentum)
+            memory["velocity"] = gradient
+        return feasible.project(candidate.add_(feasible.direction(gradient), alpha=self.size * feasible.epsilon))
+
+
+def ascent_direction(loss: Tensor, x: Tensor) -> Tensor:
+    """Gradient of the summed loss (B,) by the input alone; what is not finite, or does not depend on x, is zero."""
+    if not loss.requires_grad:
+        return torch.zeros_like(x)
+    (gradient,) = torch.autograd.grad(loss.sum(), x, allow_unused=True, materialize_grads=True)
+    return gradient.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best candidate of each input so far: wrong before right, then by strength."""
+
+    candidate: Tensor
+    wrong: Tensor
+    strength: Tensor
+    broken: Tensor
+
+    @classmethod
+    def of(cls, x: Tensor) -> Best:
+        """Nothing found yet: the inputs themselves, not written to."""
+        nothing = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        return cls(x.clone(), nothing, torch.full_like(nothing, -torch.inf, dtype=x.dtype), nothing.clone())
+
+    def offered(self, candidate: Tensor, outputs: Outputs, y: Tensor) -> Best:
+        """With a candidate that is better taken over.
+
+        Strength is the margin of the classes; for systems that may reject, among the wrong ones, minus their margin.
+        """
+        wrong = outputs.logits.argmax(1) != y
+        strength = margin(outputs, y).nan_to_num(nan=torch.inf)
+        if outputs.margin is not None:
+            strength = torch.where(wrong, -outputs.margin, strength)
+        better = (wrong & ~self.wrong) | ((wrong == self.wrong) & (strength >= self.strength))
+        return Best(
+            torch.where(per_input(better, candidate), candidate, self.candidate),
+            wrong | self.wrong,
+            torch.where(better, strength, self.strength),
+            self.broken,
+        )
+
+    def __getitem__(self, rows: Tensor) -> Best:
+        return Best(self.candidate[rows], self.wrong[rows], self.strength[rows], self.broken[rows])
+
+    def put(self, rows: Tensor, found: Best) -> None:
+        """Write what was found for some of the inputs."""
+        self.candidate[rows] = found.candidate
+        self.wrong[rows] = found.wrong
+        self.strength[rows] = found.strength
+        self.broken[rows] = found.broken
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The inputs still in the search, `rows` of all; labels are what the loss is given."""
+
+    rows: Tensor
+    y: Tensor
+    labels: Tensor
+    feasible: Feasible
+    draws: Draws
+    candidate: Tensor
+    best: Best
+    memory: Memory = field(default_factory=dict)
+
+    def __getitem__(self, rows: Tensor) -> Standing:
+        return Standing(
+            self.rows[rows],
+            self.y[rows],
+            self.labels[rows],
+            self.feasible[rows],
+            self.draws[rows],
+            self.candidate[rows],
+            self.best[rows],
+            {name: value[rows] for name, value in self.memory.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Search:
+    """The loop; where the view allows early exit, an input leaves once the harness confirms that it is fooled."""
+
+    view: View
+    forward: Forward
+    loss: Loss
+    rule: Rule
+    steps: int
+
+    def run(self, standing: Standing, best: Best) -> None:
+        """Take all steps from `standing.candidate`, the last iterate tested too, and write what was found to `best`."""
+        for step in range(self.steps + 1):
+            last = step == self.steps
+            x = standing.candidate.detach().requires_grad_(not last)
+            with torch.set_grad_enabled(not last):
+                outputs = self.forward(x, standing.draws.stream(step))
+            standing, keep = self._judged(standing, _detached(outputs))
+            if last or (keep is not None and not len(keep)):
+                break
+            with torch.enable_grad():
+                loss = self.loss(outputs, standing.labels)
+            gradient = ascent_direction(loss, x)
+            candidate = self.rule(standing.candidate, gradient, standing.feasible, standing.memory)
+            standing = replace(standing, candidate=candidate)
+            if keep is not None:
+                best.put(standing.rows, standing.best)
+                standing = standing[keep]
+        best.put(standing.rows, standing.best)
+
+    def _judged(self, standing: Standing, outputs: Outputs) -> tuple[Standing, Tensor | None]:
+        """The best brought up to date, and the rows that stay in the search; None if nobody leaves it."""
+        standing = replace(standing, best=standing.best.offered(standing.candidate, outputs, standing.y))
+        if not self.view.early_exit:
+            return standing, None
+        rows = outputs.fooled(standing.y).nonzero()[:, 0]
+        if not len(rows):
+            return standing, None
+        suspects = standing[rows]
+        centers, epsilon = suspects.feasible.x, suspects.feasible.epsilon
+        rows = rows[self.view.fooled(suspects.candidate, centers, suspects.y, epsilon, suspects.draws)]
+        standing.best.candidate[rows] = standing.candidate[rows]
+        standing.best.broken[rows] = True
+        return standing, (~standing.best.broken).nonzero()[:, 0] if len(rows) else None
+
+
+def _detached(outputs: Outputs) -> Outputs:
+    """The same numbers, outside the graph."""
+    return Outputs(outputs.logits.detach(), None if outputs.margin is None else outputs.margin.detach())

@@ -1,0 +1,45 @@
+"""Noise, the attack that knows nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from attacks._ball import ball, unit
+from harness.types import Budget, Draws, Needs, View
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The first of `repeats` random perturbations that fools the system, else the last.
+
+    Uniform in the linf ball, uniform on the l2 sphere, uniform values at epsilon elements for l0; then into the box.
+    """
+
+    repeats: int = 10
+
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l0")
+    needs: ClassVar[Needs] = "decision"
+    minimal: ClassVar[bool] = False
+
+    def perturb(self, view: View, x: Tensor, y: Tensor, budget: Budget, draws: Draws) -> Tensor:
+        """Inputs with noise: (B, *S) -> (B, *S)."""
+        noisy = x.clone()
+        standing = torch.arange(len(x), device=x.device)
+        for repeat in range(self.repeats):
+            mine = draws[standing].stream(repeat)
+            feasible = ball(x[standing], budget)
+            if budget.norm == "l2":
+                sphere = unit(mine.normal(*x.shape[1:]).to(x))
+                candidate = feasible.project(feasible.x + budget.epsilon * sphere)
+            else:
+                candidate = feasible.start(mine)
+            noisy[standing] = candidate
+            fooled = view.fooled(candidate, feasible.x, y[standing], budget.epsilon, mine)
+            standing = standing[~fooled]
+            if not len(standing):
+                break
+        return noisy
