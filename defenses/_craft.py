@@ -27,8 +27,6 @@ def batches(data: Split, size: int = 256) -> Iterator[Split]:
         yield data[torch.arange(start, min(start + size, len(data)), device=data.y.device)]
 
 
-def crafted(attack: Attack, logits: Logits, data: Split, budget: Budget) -> Tensor:
-    """The adversarial counterpart of every input of a bare classifier: (N, *S)."""
-    view = View.of(logits)
-    found = [attack.perturb(view, batch.x, batch.y, budget, batch.draws) for batch in batches(data)]
-    return torch.cat(found).detach()
+def crafted(attack: Attack, logits: Logits, data: Split, budget: Budget, stream: str) -> Tensor:
+    """The adversarial counterparts of a batch for a bare classifier: (B, *S); stream names the random numbers."""
+    return attack.perturb(View.of(logits), data.x, data.y, budget, data.draws.stream(stream)).detach()
