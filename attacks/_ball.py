@@ -128,36 +128,42 @@ class L2Ball:
 
 @dataclass(frozen=True)
 class L0Ball:
-    """At most epsilon elements differ from x."""
+    """At most epsilon pixels differ from x, the channels (axis 1 of more than two) counted together."""
 
     x: Tensor
     epsilon: float
 
     def project(self, candidate: Tensor) -> Tensor:
         """Keep the changes that would cost most to undo, after the box has had its share."""
-        kept = min(int(self.epsilon), self.x[0].numel())
         inside = candidate.clamp(0, 1)
         saved = (candidate - self.x).square() - (candidate - inside).square()
-        chosen = saved.flatten(1).topk(kept, dim=1).indices
-        mask = torch.zeros_like(saved, dtype=torch.bool).flatten(1).scatter_(1, chosen, True).view_as(saved)
-        return candidate.copy_(torch.where(mask, inside, self.x))
+        return candidate.copy_(torch.where(self._largest(_pixels(saved)), inside, self.x))
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """The whole change in the element of the largest slope."""
-        flat = gradient.flatten(1)
-        chosen = flat.abs().argmax(1, keepdim=True)
-        return torch.zeros_like(flat).scatter_(1, chosen, flat.gather(1, chosen).sign()).view_as(gradient)
+        """The whole change in the pixel of the largest slope."""
+        return gradient.sign() * self._largest(_pixels(gradient.abs()), 1)
 
     def start(self, draws: Draws) -> Tensor:
-        """Uniform values at epsilon random elements."""
-        shape = self.x.shape[1:]
-        kept = min(int(self.epsilon), shape.numel())
-        chosen = draws.uniform(shape.numel(), draw=1).topk(kept, dim=1).indices
-        values = draws.uniform(shape.numel()).to(self.x).gather(1, chosen)
-        return self.x.flatten(1).scatter(1, chosen, values).view_as(self.x)
+        """Uniform values at epsilon random pixels."""
+        values = draws.uniform(*self.x.shape[1:]).to(self.x)
+        order = draws.uniform(*_pixels(self.x).shape[1:], draw=1).to(self.x)
+        return torch.where(self._largest(order), values, self.x)
+
+    def _largest(self, scores: Tensor, number: int | None = None) -> Tensor:
+        """Mask of the epsilon (or `number`) pixels of the largest scores (B, *pixels), to be broadcast over x."""
+        flat = scores.flatten(1)
+        kept = min(int(min(self.epsilon, flat.shape[1])) if number is None else number, flat.shape[1])
+        mask = torch.zeros_like(flat, dtype=torch.bool).scatter_(1, flat.topk(kept, dim=1).indices, True)
+        mask = mask.view_as(scores)
+        return mask.unsqueeze(1) if self.x.ndim > scores.ndim else mask
 
     def __getitem__(self, rows: Tensor) -> L0Ball:
         return L0Ball(self.x[rows], self.epsilon)
+
+
+def _pixels(values: Tensor) -> Tensor:
+    """The channels added up: (B, C, *pixels) -> (B, *pixels); (B, D) as it is."""
+    return values.sum(1) if values.ndim > 2 else values
 
 
 def ball(x: Tensor, budget: Budget) -> Feasible:
