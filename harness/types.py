@@ -288,14 +288,22 @@ class TrainingDefense(Protocol):
 
 
 class Metric(Protocol):
-    """A figure of one system, from the table of its outcomes (columns: perform.OUTCOME)."""
+    """A figure of one system, from the table of its outcomes (record.COLUMNS) and the headline threat; None where it says nothing."""
 
     higher_is_better: ClassVar[bool]
 
-    def __call__(self, outcomes: pd.DataFrame, /) -> Interval | None: ...
+    def __call__(self, outcomes: pd.DataFrame, headline: Threat, /) -> Interval | None: ...
 
 
 class Study(Protocol):
     """A pure function of its parameters that returns named tables: a paper's table that is no grid."""
 
     def run(self, **inputs: Any) -> Mapping[str, list[dict[str, Any]]]: ...
+
+
+class Shift(Protocol):
+    """Inputs that differ from the data set's, or come from elsewhere, without an attacker."""
+
+    def apply(self, x: Tensor, draws: Draws, /) -> Tensor:
+        """Shifted inputs from clean ones: (B, *S) -> (B, *S) in [0, 1]."""
+        ...

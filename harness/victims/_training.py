@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -58,10 +59,9 @@ def train(
         optimizer.step()
         schedule.step()
     network.eval()
-    if not torch.isfinite(value):
-        raise ValueError(
-            f"{title}: the loss is {float(value)} after {steps} steps; lower learning_rate (it is {peak:g})"
-        )
+    last = float(value.detach())
+    if not math.isfinite(last):
+        raise ValueError(f"{title}: the loss is {last} after {steps} steps; lower learning_rate (it is {peak:g})")
 
 
 def _batches(y: Tensor, batch_size: int) -> Iterator[Tensor]:

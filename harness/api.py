@@ -1,0 +1,252 @@
+"""From Python: run a grid, score a defense, run a study. Everything heavy is imported where it is needed."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.execute import Progress
+    from harness.grid import Grid, System
+    from harness.plan import Plan, Task
+    from harness.types import Spec
+
+
+def home_folder(home: str | Path | None = None) -> Path:
+    """The run folder: the one given, else HARNESS_HOME, else ./runs; kept in HARNESS_HOME for the data cache."""
+    path = Path(home or os.environ.get("HARNESS_HOME") or "runs").expanduser().resolve()
+    os.environ["HARNESS_HOME"] = str(path)
+    return path
+
+
+@dataclass
+class Result:
+    """What a run came to: the records of its systems and what became of the tasks."""
+
+    grid: Grid
+    records: list[dict[str, Any]]
+    progress: Progress
+    links: dict[str, str] = field(default_factory=dict)
+    tracking_error: str | None = None
+
+    def summary(self) -> dict[str, Any]:
+        """One JSON-able object: grid, tasks, seconds, systems with their cells."""
+        progress = self.progress
+        counts = {"total": progress.total, "reused": progress.reused, "computed": progress.computed, "failed": len(progress.failed)}
+        return {
+            "grid": self.grid.name,
+            "tasks": counts,
+            "seconds": round(progress.seconds, 3),
+            "overhead_per_task": round(progress.overhead / max(1, progress.computed), 5),
+            "systems": [_system(record) for record in self.records],
+            "tracking": self.tracking_error or "written",
+        }
+
+
+def _system(record: Mapping[str, Any]) -> dict[str, Any]:
+    robust = record["metrics"].get("robust_accuracy") or {}
+    clean = record["metrics"].get("clean_accuracy") or {}
+    names = ("attack", "norm", "epsilon", "knowledge")
+    return {
+        "dataset": record["dataset"],
+        "victim": record["victim"],
+        "defense": record["defense"],
+        "status": record["status"],
+        "clean_accuracy": clean.get("value"),
+        "robust_accuracy": robust.get("value"),
+        "robust_low": robust.get("low"),
+        "robust_high": robust.get("high"),
+        "flags": [flag["name"] for flag in record["flags"] if flag["fired"]],
+        "cells": [
+            {name: cell[name] for name in names} | {"robust_accuracy": cell["robust_accuracy"]["value"], "seconds": cell["seconds"]}
+            for cell in record["cells"]
+        ],
+    }
+
+
+def read_grid(grid: str | Mapping[str, Any] | Grid, *, size: str | None = None, changes: Mapping[str, Any] | None = None) -> Grid:
+    """A Grid from a shipped name, a YAML file or plain data."""
+    from harness import grid as grids
+
+    if isinstance(grid, str):
+        return grids.read(grid, size=size, changes=changes)
+    if isinstance(grid, Mapping):
+        return grids.from_mapping({"name": "grid", **grid}, size=size, changes=changes)
+    return grid
+
+
+def plan_of(grid: Grid) -> Plan:
+    """The tasks of a grid and of the cells that its flags need."""
+    from harness import grid as grids
+    from harness import plan, validity
+
+    cells = list(grids.cells(grid))
+    systems = dict.fromkeys(cell.system for cell in cells if isinstance(cell, grids.Cell))
+    extra = [cell for system in systems for cell in validity.cells(grid, system)]
+    return plan.tasks(grid, [*cells, *extra])
+
+
+def run(
+    grid: str | Mapping[str, Any] | Grid,
+    *,
+    home: str | Path | None = None,
+    size: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    executor: str = "serial",
+    track: bool = True,
+) -> Result:
+    """Run a grid: what the store holds is reused, the rest computed, recorded and ranked.
+
+    Raises ValueError or FileNotFoundError for a grid that cannot be read; failed tasks are in the result.
+    """
+    from harness import execute
+    from harness.data import on_device
+    from harness.store import Store
+
+    folder = home_folder(home)
+    on_device(device)
+    read = read_grid(grid, size=size, changes=changes)
+    plan = plan_of(read)
+    store = Store(folder / "store")
+    writer = Writer(folder) if track else None
+    recorder = _Recorder(plan, store, folder, writer)
+    try:
+        progress = execute.run(
+            list(plan.tasks.values()), store, device=device, executor=executor, finished=recorder.finished, title=read.name
+        )
+        recorder.rest(progress)
+    finally:
+        if writer is not None and sys.exc_info()[0] is not None:
+            writer.stop()
+    board(folder)
+    answer = writer.close() if writer is not None else {}
+    return Result(read, recorder.records, progress, answer.get("links", {}), answer.get("error"))
+
+
+@dataclass
+class _Recorder:
+    """Writes the record of a system as soon as its last task is done."""
+
+    plan: Plan
+    store: Any
+    folder: Path
+    writer: Writer | None
+    records: list[dict[str, Any]] = field(default_factory=list)
+    waiting: dict[System, set[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for system, tasks in self.plan.observed.items():
+            self.waiting[system] = {task.key for task in tasks} | {self.plan.probes[system].key}
+
+    def finished(self, task: Task, failed: Mapping[str, str]) -> None:
+        """A task is done, or has failed."""
+        for system in [s for s, keys in self.waiting.items() if task.key in keys]:
+            self.waiting[system].discard(task.key)
+            if not self.waiting[system]:
+                self._write(system, failed)
+
+    def rest(self, progress: Progress) -> None:
+        """Systems some of whose tasks never came."""
+        for system in [s for s, keys in self.waiting.items() if keys]:
+            self._write(system, progress.failed)
+
+    def _write(self, system: System, failed: Mapping[str, str]) -> None:
+        from harness import record as recording
+
+        made = recording.build_record(self.plan, system, self.store, failed)
+        path = recording.save(made, self.folder / "records")
+        self.waiting[system] = set()
+        self.records.append(made)
+        if self.writer is not None:
+            self.writer.send(path)
+
+
+class Writer:
+    """The process that writes to MLflow beside the run; the run never waits for it before its end."""
+
+    def __init__(self, home: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "harness.track", str(home)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+
+    def send(self, record: Path) -> None:
+        """Hand over the path of a record."""
+        try:
+            assert self.process.stdin is not None
+            self.process.stdin.write(f"{record}\n")
+            self.process.stdin.flush()
+        except (BrokenPipeError, OSError):
+            pass  # said at the end, by close()
+
+    def close(self, timeout: float = 600) -> dict[str, Any]:
+        """Wait for what is left to be written; returns the links, or the error."""
+        try:
+            out, _ = self.process.communicate(timeout=timeout)
+            return dict(json.loads(out.splitlines()[-1])) if out.strip() else {"error": "the writer to MLflow ended without an answer"}
+        except subprocess.TimeoutExpired:
+            self.stop()
+            return {"error": f"MLflow did not answer within {timeout:g} s"}
+
+    def stop(self) -> None:
+        """End the writer; `harness sync` writes what is missing."""
+        self.process.kill()
+        self.process.wait()
+
+
+def board(home: Path) -> list[Path]:
+    """Build the leaderboard's files from the records; reached by name, so that the harness does not import it."""
+    try:
+        build = importlib.import_module("leaderboard").build
+    except (ImportError, AttributeError):
+        return []
+    from harness.track import records_of
+
+    return list(build(records_of(home), home / "board"))
+
+
+def sync(home: str | Path | None = None) -> dict[str, Any]:
+    """Write to MLflow what the records hold and MLflow lacks, once."""
+    folder = home_folder(home)
+    board(folder)
+    writer = Writer(folder)
+    for path in sorted((folder / "records").glob("*.json")):
+        writer.send(path)
+    return writer.close()
+
+
+def study(spec: Spec, *, home: str | Path | None = None, device: str = "cpu") -> dict[str, Any]:
+    """The tables of a study, computed once and cached like everything else; raises RuntimeError if it fails."""
+    from harness import execute, plan
+    from harness.grid import Grid
+    from harness.spec import digest, identity, label, resolve
+    from harness.store import Store
+    from harness.types import Spec as SpecType
+    from harness.types import Threat
+
+    resolved = resolve(spec)
+    datasets = [value for _, value in resolved.params if isinstance(value, SpecType) and value.kind == "dataset"]
+    nothing = Grid("study", "study", (), (), (), (), (), Threat("linf", 1.0, "adaptive"))
+    made = plan.Plan(nothing)
+    part = plan.fitted(made, resolved, datasets[0])
+    key = digest(["study", plan.engine("study"), identity(resolved), [child.key for child in part.children()]])
+    needed = tuple(made.tasks)
+    made.add(plan.Task("study", key, label(resolved), datasets[0], needed, part=part))
+    store = Store(home_folder(home) / "store")
+    progress = execute.run(list(made.tasks.values()), store, device=device, title=label(resolved))
+    if progress.failed:
+        raise RuntimeError(next(iter(progress.failed.values())))
+    return dict(store.get(key))
+

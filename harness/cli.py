@@ -1,0 +1,362 @@
+"""The command line: parses and prints. Progress and messages go to standard error, results to standard output."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness import api, registry
+from harness.progress import say
+
+KINDS = tuple(registry.FOLDERS)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the program; exit status 0, 1 for failed tasks, 2 for a question that cannot be answered, 130 after Ctrl-C."""
+    arguments = _parser().parse_args(argv)
+    os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    try:
+        return int(arguments.function(arguments))
+    except KeyboardInterrupt:
+        say("stopped; run the same command again to continue")
+        return 130
+    except (ValueError, FileNotFoundError, TypeError, ImportError, RuntimeError, OSError) as error:
+        if arguments.debug:
+            raise
+        say(f"harness: {_message(error)}")
+        return 2
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.errno == 28:
+        return "the disk is full; nothing was lost: make room and run the same command again"
+    return str(error) or type(error).__name__
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--home", help="run folder (default: HARNESS_HOME, else ./runs)")
+    common.add_argument("--json", action="store_true", help="print one JSON object")
+    common.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser = argparse.ArgumentParser("harness", description="Evaluate adversarial robustness: cross attacks and defenses, judge, record, rank.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, function: Any, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text, parents=[common])
+        command.set_defaults(function=function)
+        return command
+
+    listing = add("list", _list, "list the parts, of one kind or all")
+    listing.add_argument("kind", nargs="?", help=", ".join((*KINDS, "grid")))
+    add("show", _show, "show a part: its docstring and parameters").add_argument("part", help="KIND/NAME")
+    add("check", _check, "run the contract tests of a part").add_argument("part", help="KIND/NAME or file.py:Class")
+    add("data", _data, "get a data set and verify it").add_argument("name")
+    for command in (add("run", _run, "run a grid"), add("status", _status, "what of a grid is done, pending, failed")):
+        command.add_argument("grid", help="a shipped grid (harness list grid) or a YAML file")
+        _grid_options(command)
+    submit = add("submit", _submit, "check a defense, run the official grid on it, print its rank")
+    submit.add_argument("defense", help="file.py:Class, or the name of a part")
+    submit.add_argument("--grid", default="official", help="the grid that ranks (default: official)")
+    _grid_options(submit)
+    add("sync", _sync, "write to MLflow what the records hold and MLflow lacks")
+    ui = add("ui", _ui, "open MLflow's UI on the run folder")
+    ui.add_argument("--port", type=int, default=5000)
+    ui.add_argument("--no-browser", action="store_true")
+    return parser
+
+
+def _grid_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--size", choices=("smoke", "dev", "official"), help="how much of the grid (see its `sizes`)")
+    command.add_argument("--set", action="append", default=[], metavar="KEY=YAML", help="replace a key of the grid")
+    command.add_argument("--limit", type=int, metavar="N", help="attack at most N inputs")
+    command.add_argument("--device", default="cpu", help="cpu or cuda")
+    command.add_argument("--executor", default="serial", choices=("serial", "ray"))
+    command.add_argument("--dry-run", action="store_true", help="print the tasks and stop")
+    command.add_argument("--no-track", action="store_true", help="do not write to MLflow now (harness sync does it later)")
+
+
+def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
+    import yaml
+
+    changes: dict[str, Any] = {}
+    for text in arguments.set:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes KEY=YAML, such as attacks='[fgsm, pgd]', not '{text}'")
+        changes[key.strip()] = yaml.safe_load(value)
+    if arguments.limit is not None:
+        changes["inputs"] = arguments.limit
+    return changes
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    kinds = [arguments.kind.rstrip("s") if arguments.kind not in KINDS else arguments.kind] if arguments.kind else [*KINDS, "grid"]
+    if kinds[0] not in (*KINDS, "grid"):
+        raise ValueError(registry.unknown(str(arguments.kind), [*KINDS, "grid"], "kind of part"))
+    rows = [row for kind in kinds for row in (_grids() if kind == "grid" else _parts(kind))]
+    if arguments.json:
+        print(json.dumps(rows))
+        return 0
+    for kind in kinds:
+        members = [row for row in rows if row["kind"] == kind]
+        if members:
+            print(f"\n{kind}")
+        for row in members:
+            text = ", ".join(f"{p['name']}={p['default']}" for p in row["parameters"])
+            print(f"  {row['name']:24} {row['sentence']}" + (f"\n  {'':24} ({text})" if text else ""))
+    return 0
+
+
+def _parts(kind: str) -> list[dict[str, Any]]:
+    rows = []
+    for name in registry.names(kind):
+        source = registry.locate(kind, name)
+        parameters = [
+            {"name": p.name, "type": p.annotation, "default": _plain(p.default), "required": p.required}
+            for p in registry.parameters(source).values()
+        ]
+        rows.append({"kind": kind, "name": name, "sentence": source.sentence, "parameters": parameters})
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    from harness.types import Spec
+
+    if isinstance(value, Spec):
+        return f"{value.name}({', '.join(f'{k}={_plain(v)}' for k, v in value.params)})" if value.params else value.name
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _grids() -> list[dict[str, Any]]:
+    rows = []
+    for path in sorted((registry.root() / "harness" / "grids").glob("*.yaml")):
+        first = path.read_text(encoding="utf-8").splitlines()[0]
+        rows.append({"kind": "grid", "name": path.stem, "sentence": first.lstrip("# "), "parameters": []})
+    return rows
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    kind, _, name = arguments.part.partition("/")
+    if kind not in KINDS or not name:
+        raise ValueError(f"give KIND/NAME, such as attack/pgd, not '{arguments.part}'; kinds: {', '.join(KINDS)}")
+    source = registry.locate(kind, name)
+    import ast
+
+    rows = [row for row in _parts(kind) if row["name"] == name.partition("/")[0]]
+    if arguments.json:
+        print(json.dumps(rows[0] if rows else {}))
+        return 0
+    print(f"{kind} {name}\n\n{ast.get_docstring(source.node) or ''}\n")
+    for parameter in registry.parameters(source).values():
+        print(f"  {parameter.name}: {parameter.annotation} = {_plain(parameter.default)}")
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from harness import check
+
+    findings = check.check(arguments.part)
+    if arguments.json:
+        print(json.dumps([{"test": f.test, "passed": f.passed, "message": f.message} for f in findings]))
+    else:
+        for finding in findings:
+            print(f"{'ok    ' if finding.passed else 'FAILED'} {finding.test}" + (f": {finding.message}" if finding.message else ""))
+    return 0 if all(f.passed for f in findings) else 1
+
+
+def _data(arguments: argparse.Namespace) -> int:
+    from harness.data import part_hash
+    from harness.spec import build, label, parse
+
+    api.home_folder(arguments.home)
+    (spec,) = parse("dataset", arguments.name)
+    dataset = build(spec)
+    parts = {}
+    for part in ("train", "fit", "calibrate", "test"):
+        parts[part] = {"inputs": len(dataset.split(part)), "sha256": part_hash(spec, part)}  # type: ignore[arg-type]
+    answer = {"name": label(spec), "files": [str(path) for path in dataset.files()], "note": getattr(dataset, "note", ""), "parts": parts}
+    if arguments.json:
+        print(json.dumps(answer))
+        return 0
+    print(f"{answer['name']} {answer['note']}")
+    for part, facts in parts.items():
+        print(f"  {part:10} {facts['inputs']:6} inputs, sha256 {str(facts['sha256'])[:16]}…")
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    grid = api.read_grid(arguments.grid, size=arguments.size, changes=_changes(arguments))
+    if arguments.dry_run:
+        api.home_folder(arguments.home)
+        return _dry(api.plan_of(grid), arguments)
+    result = api.run(
+        grid, home=arguments.home, device=arguments.device, executor=arguments.executor, track=not arguments.no_track
+    )
+    return _report(result, arguments)
+
+
+def _report(result: api.Result, arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        print(json.dumps(result.summary(), default=float))
+    else:
+        _table(result)
+    progress = result.progress
+    say(
+        f"{progress.total} tasks: {progress.reused} reused, {progress.computed} computed, {len(progress.failed)} failed, "
+        f"{progress.seconds:.1f} s"
+    )
+    if result.tracking_error:
+        say(f"MLflow: {result.tracking_error}; the run is whole without it: `harness sync` writes later what is missing")
+    elif result.links:
+        say("MLflow's ranking:  harness ui")
+    page = api.home_folder(arguments.home) / "board" / "leaderboard.html"
+    if page.is_file():
+        say(f"board:             {page}")
+    return 1 if progress.failed else 0
+
+
+def _table(result: api.Result) -> None:
+    from importlib import import_module
+
+    try:
+        print(import_module("leaderboard").table(result.records))
+    except (ImportError, AttributeError):
+        for record in result.records:
+            print(record["defense"], record["metrics"].get("robust_accuracy"))
+
+
+def _dry(plan: Any, arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        tasks = [{"kind": t.kind, "key": t.key, "label": t.label} for t in plan.tasks.values()]
+        print(json.dumps({"tasks": tasks, "skips": plan.skips}))
+        return 0
+    for task in plan.tasks.values():
+        print(f"{task.key[:12]} {task.label}")
+    _skips(plan)
+    return 0
+
+
+def _skips(plan: Any) -> None:
+    for reason, number in plan.skips.items():
+        say(f"skipped {number} x: {reason}")
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from harness.status import status
+
+    home = api.home_folder(arguments.home)
+    plan = api.plan_of(api.read_grid(arguments.grid, size=arguments.size, changes=_changes(arguments)))
+    answer = status(plan, home)
+    if arguments.json:
+        print(json.dumps(answer))
+        return 0
+    print(f"{answer['total']} tasks: {answer['done']} done, {answer['pending']} pending, {len(answer['failed'])} failed")
+    if answer["pending"]:
+        print(f"about {answer['seconds_left']:.0f} s left" if answer["seconds_left"] is not None else "no estimate yet")
+    for failure in answer["failed"]:
+        print(f"failed: {failure['task']}: {failure['error']}")
+    _skips(plan)
+    return 0
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    from harness.submit import submit
+
+    answer, result = submit(
+        arguments.defense,
+        grid=arguments.grid,
+        size=arguments.size,
+        changes=_changes(arguments),
+        home=arguments.home,
+        device=arguments.device,
+        executor=arguments.executor,
+        track=not arguments.no_track,
+    )
+    if arguments.json:
+        print(json.dumps(answer, default=float))
+    else:
+        if result is not None:
+            _table(result)
+        _say_verdict(answer)
+    return 0 if answer["verdict"] == "scored" else 1
+
+
+def _say_verdict(answer: dict[str, Any]) -> None:
+    if answer["verdict"] != "scored":
+        print(f"{answer['name']}: {answer['verdict']}: {answer['reason']}")
+        return
+    flags = ", ".join(answer["flags"]) or "none"
+    print(
+        f"{answer['name']}: scored; rank {answer['rank']} of {answer['of']}, robust accuracy {100 * answer['robust_accuracy']:.1f} %, "
+        f"clean {100 * answer['clean_accuracy']:.1f} %, flags: {flags}"
+    )
+
+
+def _sync(arguments: argparse.Namespace) -> int:
+    answer = api.sync(arguments.home)
+    print(json.dumps(answer) if arguments.json else _sync_text(answer))
+    return 1 if "error" in answer else 0
+
+
+def _sync_text(answer: dict[str, Any]) -> str:
+    return f"MLflow: {answer['error']}" if "error" in answer else f"MLflow: {answer['written']} systems written"
+
+
+def _ui(arguments: argparse.Namespace) -> int:
+    """Start the server, wait until it answers, open the ranking; ends with Ctrl-C."""
+    from harness.track import QUIET, client, tracking_uri
+
+    home = api.home_folder(arguments.home)
+    base = f"http://127.0.0.1:{arguments.port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri(home)]
+    command += ["--default-artifact-root", str(home / "artifacts"), "--host", "127.0.0.1", "--port", str(arguments.port), "--workers", "1"]
+    client(home)
+    process = subprocess.Popen(command, env={**os.environ, **QUIET}, stdout=sys.stderr, stderr=subprocess.DEVNULL)
+    try:
+        say("starting MLflow (up to a minute on a busy machine) ...")
+        _wait_for(base, process)
+        link = f"{base}/{_ranking_link(home)}"
+        print(json.dumps({"link": link}) if arguments.json else link, flush=True)
+        if not arguments.no_browser:
+            import webbrowser
+
+            webbrowser.open(link)
+        return process.wait()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
+
+
+def _wait_for(base: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"MLflow's server ended at once; is the port of {base} in use? Give another with --port")
+        try:
+            with urllib.request.urlopen(f"{base}/health", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.5)
+    raise RuntimeError(f"MLflow's server did not answer on {base} within two minutes")
+
+
+def _ranking_link(home: Path) -> str:
+    from harness.track import client, records_of
+
+    suites = [record["suite"] for record in sorted(records_of(home), key=lambda r: r["created"], reverse=True)]
+    for suite in suites:
+        found = client(home).get_experiment_by_name(suite)
+        if found is not None:
+            return f"#/experiments/{found.experiment_id}/runs?viewStateShareKey=ranking&workflowType=machine_learning"
+    return "#/experiments"

@@ -1,0 +1,66 @@
+"""Data sets as the harness uses them: parts with draws, cached in the process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from harness.draws import CounterDraws
+from harness.spec import build, digest, file_digest, identity
+from harness.types import Part, Spec, Split
+
+if TYPE_CHECKING:
+    import torch
+
+
+@lru_cache(maxsize=16)
+def fingerprint(spec: Spec) -> dict[str, Any]:
+    """What tells a data set from every other: its identity and the digests of its files."""
+    files = build(spec).files()
+    return {**identity(spec), "files": sorted(file_digest(path) for path in files)}
+
+
+@lru_cache(maxsize=8)
+def _part(spec: Spec, part: Part, device: str) -> Split:
+    split = build(spec).split(part)
+    return replace(split, x=split.x.to(device), y=split.y.to(device), index=split.index.to(device))
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set's parts on a device, with draws under a key."""
+
+    spec: Spec
+    key: str
+    device: str
+
+    def split(self, part: Part) -> Split:
+        """One of the four parts."""
+        split = _part(self.spec, part, self.device)
+        return replace(split, draws=CounterDraws(self.key, split.index))
+
+
+def part_hash(spec: Spec, part: Part) -> str:
+    """SHA-256 of a part's inputs, labels and indices, in order."""
+    import hashlib
+
+    split = _part(spec, part, "cpu")
+    state = hashlib.sha256()
+    for tensor in (split.x, split.y, split.index):
+        state.update(tensor.contiguous().numpy().tobytes())
+    return state.hexdigest()
+
+
+def on_device(device: str) -> torch.device:
+    """The device by name; raises ValueError where the machine has none."""
+    import torch
+
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device '{device}' was asked for, but torch finds no CUDA device here; use --device cpu")
+    return torch.device(device)
+
+
+def key_of(spec: Spec) -> str:
+    """The key of a data set's content."""
+    return digest(fingerprint(spec))

@@ -1,0 +1,162 @@
+"""From keys to running objects: states are read from the store, parts are built and loaded, and kept in the process."""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+
+from harness import registry
+from harness.data import Data
+from harness.draws import seed_of
+from harness.grid import role
+from harness.plan import Fitted, Pipeline
+from harness.spec import build, label
+from harness.store import Store
+from harness.system import ContractError, System, curves_of
+from harness.types import Loaded, Network, State
+
+_KEPT = 24
+
+
+@dataclass
+class Loader:
+    """Loads parts and systems on a device; the last ones stay in memory."""
+
+    store: Store
+    device: str = "cpu"
+    kept: OrderedDict[str, Any] = field(default_factory=OrderedDict)
+
+    def remember(self, key: str, make: Callable[[], Any]) -> Any:
+        """The object under a key, made once."""
+        if key not in self.kept:
+            self.kept[key] = make()
+            while len(self.kept) > _KEPT:
+                self.kept.popitem(last=False)
+        self.kept.move_to_end(key)
+        return self.kept[key]
+
+    def state(self, part: Fitted) -> State:
+        """The stored state of a part; empty for parts without `fit`."""
+        return self.store.get(part.key, device=self.device) if part.state else {}
+
+    def network(self, part: Fitted) -> Network:
+        """A victim, frozen and in evaluation mode."""
+
+        def make() -> Network:
+            network = build(part.spec).load(self.state(part), **self.inputs(part))
+            return frozen(network)
+
+        return self.remember(f"network {part.key}", make)  # type: ignore[no-any-return]
+
+    def inputs(self, part: Fitted) -> dict[str, Any]:
+        """The nested parts of a part, loaded, by parameter name."""
+        return {
+            name: [self._nested(v) for v in value] if isinstance(value, tuple) else self._nested(value)
+            for name, value in part.inputs
+        }
+
+    def _nested(self, part: Fitted) -> Any:
+        if part.spec.kind == "victim":
+            return self.network(part)
+        if part.spec.kind == "dataset":
+            return Data(part.spec, part.key, self.device)
+        if part.spec.kind == "attack":
+            return self.attack(part)
+        return build(part.spec).load(self.state(part), **self.inputs(part))
+
+    def attack(self, part: Fitted) -> Any:
+        """An attack; if it has nested parts, they are bound to its `perturb`."""
+        attack = build(part.spec)
+        inputs = self.inputs(part)
+        return _Bound(attack, partial(attack.perturb, **inputs)) if inputs else attack
+
+    def system(self, pipeline: Pipeline, *, rate: float) -> System:
+        """The deployed pipeline with its threshold at a false-positive rate."""
+        key = f"system {pipeline.key} {pipeline.calibration} {rate:g}"
+        return self.remember(key, lambda: self._system(pipeline, rate))  # type: ignore[no-any-return]
+
+    def _system(self, pipeline: Pipeline, rate: float) -> System:
+        classifier = self.classifier(pipeline)
+        loaded = [self.defense(part, classifier) for part in pipeline.parts if role(part.spec) != "training"]
+        if pipeline.calibration is None:
+            return System(classifier, tuple(loaded))
+        state = self.store.get(pipeline.calibration, device=self.device)
+        return System(classifier, tuple(loaded), curves_of(state), float(state[f"threshold.{rate:g}"]))
+
+    def classifier(self, pipeline: Pipeline) -> Network:
+        """What classifies: the victim, or the training defense that replaces it."""
+        part = pipeline.classifier
+        if part is pipeline.victim:
+            return self.network(part)
+        victim = self.network(pipeline.victim)
+        make = lambda: frozen(build(part.spec).load(self.state(part), victim=victim, **self.inputs(part)))  # noqa: E731
+        return self.remember(f"network {part.key}", make)  # type: ignore[no-any-return]
+
+    def defense(self, part: Fitted, victim: Network) -> Loaded:
+        """A purifier or detector of a pipeline."""
+        built = build(part.spec)
+        call = built.load(self.state(part), victim=victim, **self.inputs(part))
+        if not callable(call):
+            raise ContractError(f"{part.spec.name}: load gives {type(call).__name__}; expected a callable")
+        return Loaded(role(part.spec), label(part.spec), call, bool(getattr(built, "random", False)))
+
+
+@dataclass(frozen=True)
+class _Bound:
+    """An attack whose nested parts are bound."""
+
+    attack: Any
+    perturb: Callable[..., Any]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.attack, name)
+
+
+def frozen(network: Any) -> Network:
+    """The network in evaluation mode, no parameter asking for gradients."""
+    if isinstance(network, torch.nn.Module):
+        network.eval().requires_grad_(False)
+    if not callable(network):
+        raise ContractError(f"load gives {type(network).__name__}; expected a callable (B, *S) -> (B, K)")
+    return network  # type: ignore[return-value]
+
+
+@contextmanager
+def seeded(key: str) -> Iterator[None]:
+    """Global random numbers seeded from a key inside the block, and as they were after it."""
+    import random
+
+    import numpy as np
+
+    states = random.getstate(), np.random.get_state()
+    seed = seed_of("fit", key)
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed & (2**63 - 1))
+        random.seed(seed)
+        np.random.seed(seed & 0xFFFFFFFF)
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+
+
+def required_methods(kind: str, name: str) -> None:
+    """Raise ContractError if a part's class lacks what its kind needs."""
+    wanted = {"victim": ("load",), "attack": ("perturb",), "dataset": ("split",), "shift": ("apply",), "study": ("run",)}
+    source = registry.locate(kind, name)
+    methods = wanted.get(kind, ("load",))
+    if kind == "defense":
+        methods = ("load",) if registry.constants(source).get("role") != "none" else ()
+    cls = registry.load(kind, name)
+    for method in methods:
+        if not inspect.isfunction(getattr(cls, method, None)):
+            raise ContractError(f"{kind} {name}: the class {cls.__name__} has no method `{method}`; see `harness show {kind}`")

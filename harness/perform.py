@@ -1,0 +1,279 @@
+"""One function a task kind; each takes a task and a loader, and returns the result and facts for its record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from harness import probe as probing
+from harness.data import Data, key_of
+from harness.draws import CounterDraws
+from harness.gradients import Count
+from harness.loading import Loader, required_methods, seeded
+from harness.plan import Pipeline, Task
+from harness.rounding import distance, inside, round_inside, to_levels
+from harness.spec import build
+from harness.system import INVALID, ContractError, Judge, System, calibrate, view
+from harness.types import Budget, Draws, Split, State
+
+OUTCOME = ("index", "epsilon", "draw", "label", "prediction", "margin", "accepted", "distance", "valid")
+Facts = dict[str, Any]
+_CHUNK = 512
+
+
+def perform(task: Task, loader: Loader) -> tuple[Any, Facts]:
+    """Do a task; returns its result and what is worth recording beside it (seconds, passes)."""
+    start = time.perf_counter()
+    result, facts = _PERFORM[task.kind](task, loader)
+    return result, {"seconds": time.perf_counter() - start, **facts}
+
+
+def _data(task: Task, loader: Loader) -> Data:
+    return Data(task.dataset, key_of(task.dataset), loader.device)
+
+
+def _chunks(split: Split, size: int = _CHUNK) -> Iterator[Split]:
+    for start in range(0, len(split), size):
+        yield split[torch.arange(start, min(start + size, len(split)), device=split.y.device)]
+
+
+def fit(task: Task, loader: Loader) -> tuple[State, Facts]:
+    """Fit a part: victims, training defenses and manifolds on `train`, detectors and purifiers on `fit` as the parts before them leave it."""
+    part = task.part
+    assert part is not None
+    required_methods(part.spec.kind, part.spec.name)
+    built, inputs = build(part.spec), loader.inputs(part)
+    detects = part.spec.kind == "defense" and getattr(built, "role", "") in ("detector", "purifier")
+    data = _data(task, loader).split("fit" if detects else "train")
+    if task.pipeline is not None:
+        inputs["victim"] = loader.classifier(task.pipeline)
+        data = _through(task.pipeline, data, loader) if detects else data
+    with seeded(task.key):
+        data = Split(data.x, data.y, data.index, data.num_classes, data.levels, CounterDraws(task.key, data.index))
+        state = built.fit(data, **inputs)
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise ContractError(f"{part.spec.name}: fit gives {type(state).__name__}; expected a dict of tensors")
+    return state, {"parameters": sum(v.numel() for v in state.values())}
+
+
+def _through(pipeline: Pipeline, data: Split, loader: Loader) -> Split:
+    """The data as the purifiers of a pipeline leave it."""
+    classifier = loader.classifier(pipeline)
+    parts = [loader.defense(p, classifier) for p in pipeline.parts if p is not pipeline.classifier]
+    purifiers = [part for part in parts if part.role == "purifier"]
+    if not purifiers:
+        return data
+    purified = []
+    with torch.no_grad():
+        for chunk in _chunks(data):
+            x = chunk.x
+            for place, part in enumerate(purifiers):
+                x = part.call(x, chunk.draws.stream(f"fit {place}")) if part.random else part.call(x)
+            purified.append(x)
+    return Split(torch.cat(purified), data.y, data.index, data.num_classes, data.levels, data.draws)
+
+
+@torch.no_grad()
+def calibration(task: Task, loader: Loader) -> tuple[State, Facts]:
+    """Curves and thresholds of a system from its scores on the clean calibration part."""
+    assert task.pipeline is not None
+    pipeline = task.pipeline
+    classifier = loader.classifier(pipeline)
+    parts = tuple(loader.defense(p, classifier) for p in pipeline.parts if p is not pipeline.classifier)
+    system = System(classifier, parts)
+    data = _data(task, loader).split("calibrate")
+    scores = [system.scores(chunk.x, chunk.draws.stream("calibrate"))[1] for chunk in _chunks(data)]
+    joined = [torch.cat(column) for column in zip(*scores, strict=True)]
+    return calibrate(system, joined, dict(task.options)["rates"]), {"inputs": len(data)}
+
+
+def probe(task: Task, loader: Loader) -> tuple[dict[str, Any], Facts]:
+    """What the gradients and answers of a system are like on 200 clean inputs."""
+    assert task.pipeline is not None
+    options = dict(task.options)
+    system = loader.system(task.pipeline, rate=options["rate"])
+    data = _data(task, loader).split("test")
+    data = data[torch.arange(min(200, len(data)), device=data.y.device)]
+    return probing.probe(system, data, epsilon=options["epsilon"]), {"inputs": len(data)}
+
+
+def craft(task: Task, loader: Loader) -> tuple[State, Facts]:
+    """Adversarial inputs of one attack for each epsilon, on the grid of the data; checked, never trusted.
+
+    x_adv (E, B, *S) with E = 1 for minimal-norm attacks; found (E, B): the attacked system is fooled.
+    """
+    attempt, pipeline, part = task.attempt, task.pipeline, task.attack
+    assert attempt is not None and pipeline is not None and part is not None
+    required_methods("attack", part.spec.name)
+    options = dict(task.options)
+    system = loader.system(pipeline, rate=options["rate"])
+    data = _rows(_data(task, loader).split("test"), task.rows)
+    judge = Judge(system, attempt.norm, data.levels, options["selection"])
+    early = attempt.knowledge == "adaptive"
+    count = Count()
+    attack = loader.attack(part)
+    sight = view(judge, num_classes=data.num_classes, early_exit=early, count=count)
+    draws = CounterDraws(task.key, data.index)
+    epsilons = (float("inf"),) if attack.minimal else attempt.epsilons
+    x_adv, found = data.x.clone(), torch.zeros_like(data.y, dtype=torch.bool)
+    standing = ~judge(data.x, data.x, data.y, 0.0, draws) if early else torch.ones_like(found)
+    results: State = {}
+    for place, epsilon in enumerate(epsilons):
+        rows = (standing & ~found).nonzero()[:, 0]
+        if len(rows):
+            batch, budget = data[rows], Budget(attempt.norm, epsilon)
+            given = attack.perturb(sight, batch.x.clone(), batch.y.clone(), budget, draws[rows])
+            x_adv[rows] = _checked(given, batch.x, budget, data.levels, part.spec.name)
+            fooled = judge(x_adv[rows], batch.x, batch.y, epsilon, draws[rows].stream("found"))
+            if early:
+                found[rows] = fooled
+            results[f"found.{place}"] = found.clone() if early else fooled
+        results.setdefault(f"found.{place}", found.clone())
+        results[f"x_adv.{place}"] = _packed(x_adv, data.levels)
+    return results, {"inputs": len(data), "forwards": count.forwards, "backwards": count.backwards}
+
+
+def _rows(split: Split, rows: tuple[int, int]) -> Split:
+    stop = len(split) if rows[1] < 0 else min(rows[1], len(split))
+    return split[torch.arange(rows[0], max(stop, rows[0]), device=split.y.device)]
+
+
+def _checked(x_adv: Any, x: Tensor, budget: Budget, levels: int | None, name: str) -> Tensor:
+    """The attack's answer, rounded inside the ball; raises ContractError if it broke the threat model."""
+    if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
+        given = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
+        raise ContractError(f"attack {name} gives {given}; expected a tensor of shape {tuple(x.shape)}")
+    x_adv = x_adv.detach().float()
+    allowed = inside(x_adv, x, budget.norm, budget.epsilon)
+    if not allowed.all():
+        worst = float(distance(x_adv, x, budget.norm).max())
+        raise ContractError(
+            f"attack {name} left the threat model on {int((~allowed).sum())} of {len(x)} inputs: largest {budget.norm} distance "
+            f"{worst:.6g} with epsilon {budget.epsilon:g}, range {float(x_adv.min()):.4g} to {float(x_adv.max()):.4g} "
+            "(expected inside the ball and [0, 1], finite)"
+        )
+    return round_inside(x_adv, x, norm=budget.norm, epsilon=budget.epsilon, levels=levels)
+
+
+def _packed(x: Tensor, levels: int | None) -> Tensor:
+    return (x * levels).round().to(torch.uint8) if levels is not None and levels <= 255 else x.clone()
+
+
+def unpacked(x: Tensor, levels: int | None) -> Tensor:
+    """Stored inputs as float32 in [0, 1], on the grid."""
+    return x.float() / levels if x.dtype == torch.uint8 and levels else x.float()
+
+
+def observe(task: Task, loader: Loader) -> tuple[pd.DataFrame, Facts]:
+    """What a system answers on clean, shifted or crafted inputs: a row for each (input, epsilon, draw), columns OUTCOME."""
+    assert task.pipeline is not None
+    options = dict(task.options)
+    system = loader.system(task.pipeline, rate=options["rate"])
+    data = _rows(_data(task, loader).split("test"), task.rows)
+    draws = CounterDraws(f"observe {'clean' if task.craft is None else 'attacked'}", data.index)
+    number = options["selection"] + options["scoring"] if system.random else 1
+    if task.attempt is None:
+        seen = data if task.shift is None else _shifted(task, data, loader)
+        frame = _watch(system, seen, seen.x, draws, number=number, strict=task.shift is None)
+        return pd.DataFrame(frame | {"epsilon": 0.0, "distance": 0.0, "valid": True})[list(OUTCOME)], {"inputs": len(seen)}
+    assert task.craft is not None
+    crafted = loader.store.get(task.craft, device=loader.device)
+    frames = []
+    for place, epsilon in enumerate(task.attempt.epsilons):
+        name = f"x_adv.{place}" if f"x_adv.{place}" in crafted else "x_adv.0"  # minimal-norm: one for every epsilon
+        x_adv = unpacked(crafted[name], data.levels)
+        frames.append(_attacked(system, data, x_adv, epsilon, norm=task.attempt.norm, draws=draws, number=number))
+    return pd.concat(frames, ignore_index=True), {"inputs": len(data)}
+
+
+def _attacked(
+    system: System, data: Split, x_adv: Tensor, epsilon: float, *, norm: str, draws: Draws, number: int
+) -> pd.DataFrame:
+    columns = _watch(system, data, x_adv, draws, number=number, strict=False)
+    far = distance(x_adv, data.x, norm).cpu().numpy()
+    valid = inside(x_adv, data.x, norm, epsilon).cpu().numpy()
+    columns |= {"epsilon": epsilon, "distance": list(far) * number, "valid": list(valid) * number}
+    return pd.DataFrame(columns)[list(OUTCOME)]
+
+
+def _watch(system: System, data: Split, x: Tensor, draws: Draws, *, number: int, strict: bool) -> dict[str, Any]:
+    """Predictions and margins, draw after draw; an exception on an input that is not clean is a wrong, accepted answer."""
+    labels, margins = [], []
+    for draw in range(number):
+        for start in range(0, len(data), _CHUNK):
+            rows = torch.arange(start, min(start + _CHUNK, len(data)), device=x.device)
+            label, margin = _answers(system, x[rows], draws[rows].stream(draw), strict=strict)
+            labels.append(label)
+            margins.append(margin)
+    label, margin = torch.cat(labels).cpu(), torch.cat(margins).cpu()
+    return {
+        "index": data.index.cpu().repeat(number).numpy(),
+        "draw": torch.arange(number).repeat_interleave(len(data)).numpy(),
+        "label": data.y.cpu().repeat(number).numpy(),
+        "prediction": label.numpy(),
+        "margin": margin.numpy(),
+        "accepted": (margin <= 0).numpy(),
+    }
+
+
+def _answers(system: System, x: Tensor, draws: Draws, *, strict: bool) -> tuple[Tensor, Tensor]:
+    try:
+        label, margin = system.judge(x, draws)
+    except Exception:
+        if strict or len(x) == 1:
+            if strict:
+                raise
+            return torch.full((1,), INVALID, device=x.device), torch.full((1,), float("-inf"), device=x.device)
+        single = [torch.tensor([i], device=x.device) for i in range(len(x))]
+        pairs = [_answers(system, x[row], draws[row], strict=False) for row in single]
+        return torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])
+    if strict and bool((label == INVALID).any()):
+        raise ContractError(f"{int((label == INVALID).sum())} of {len(x)} answers on clean inputs are not finite")
+    return label, margin
+
+
+def _shifted(task: Task, data: Split, loader: Loader) -> Split:
+    """Inputs of a shift: made from clean ones, or another data set's test inputs in this one's shape and grid."""
+    assert task.shift is not None
+    if task.shift.kind == "shift":
+        x = build(task.shift).apply(data.x, CounterDraws(task.key, data.index))
+        return Split(to_levels(x, data.levels), data.y, data.index, data.num_classes, data.levels, data.draws)
+    other = Data(task.shift, key_of(task.shift), loader.device).split("test")
+    other = _rows(other, (0, len(data)))
+    x = to_levels(_resized(other.x, data.x), data.levels)
+    return Split(x, torch.full_like(other.y, -1), other.index, data.num_classes, data.levels, data.draws[: len(other)])
+
+
+def _resized(x: Tensor, like: Tensor) -> Tensor:
+    """Images resized and with as many channels as `like`'s: one grey channel, or a grey image repeated."""
+    if x.shape[2:] != like.shape[2:]:
+        x = torch.nn.functional.interpolate(x, like.shape[2:], mode="bilinear", antialias=True).clamp(0, 1)
+    if x.shape[1] == like.shape[1]:
+        return x
+    if like.shape[1] == 1:
+        return x.mean(1, keepdim=True)
+    return x[:, :1].repeat(1, like.shape[1], 1, 1)
+
+
+def study(task: Task, loader: Loader) -> tuple[dict[str, Any], Facts]:
+    """Run a study: tables by name."""
+    assert task.part is not None
+    required_methods("study", task.part.spec.name)
+    with seeded(task.key):
+        tables = build(task.part.spec).run(**loader.inputs(task.part))
+    return {name: list(rows) for name, rows in tables.items()}, {}
+
+
+_PERFORM: dict[str, Callable[[Task, Loader], tuple[Any, Facts]]] = {
+    "fit": fit,
+    "calibrate": calibration,
+    "probe": probe,
+    "craft": craft,
+    "observe": observe,
+    "study": study,
+}

@@ -1,0 +1,282 @@
+"""Cells -> tasks: each is data with a key, shared tasks stand once, and the plan never depends on results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from harness import registry
+from harness.data import fingerprint, key_of
+from harness.grid import Attempt, Cell, Grid, System, role
+from harness.spec import code_digest, digest, identity, label, module_file, nested
+from harness.types import Skip, Spec
+
+# The first-party modules, besides a part's own, whose code decides a result of each kind of task.
+_ENGINE = {
+    "fit": ("harness.draws",),
+    "calibrate": ("harness.system",),
+    "probe": ("harness.system", "harness.probe"),
+    "craft": ("harness.system", "harness.draws"),
+    "observe": ("harness.system", "harness.draws"),
+    "study": ("harness.draws",),
+}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A part, the key under which its state stands (or would stand), and the parts that it consumes.
+
+    inputs: by parameter name, its nested parts. before: the parts of the pipeline before it. state: whether there is a state.
+    """
+
+    spec: Spec
+    key: str
+    state: bool
+    inputs: tuple[tuple[str, Fitted | tuple[Fitted, ...]], ...] = ()
+
+    def children(self) -> Iterator[Fitted]:
+        """The nested parts, in order."""
+        for _, value in self.inputs:
+            yield from value if isinstance(value, tuple) else (value,)
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A system with the keys of its parts' states; calibration is None where nothing rejects."""
+
+    dataset: Spec
+    victim: Fitted
+    parts: tuple[Fitted, ...] = ()
+    key: str = ""
+    calibration: str | None = None
+
+    @property
+    def classifier(self) -> Fitted:
+        """What classifies: the training defense, if there is one, else the victim."""
+        return self.parts[0] if self.parts and role(self.parts[0].spec) == "training" else self.victim
+
+
+@dataclass(frozen=True)
+class Task:
+    """A unit of work: performed by the function of its kind, stored under its key.
+
+    inputs: the keys of the results that it consumes. rows: the inputs of its part of the data that it works on.
+    """
+
+    kind: str
+    key: str
+    label: str
+    dataset: Spec
+    inputs: tuple[str, ...]
+    pipeline: Pipeline | None = None
+    part: Fitted | None = None
+    attempt: Attempt | None = None
+    attack: Fitted | None = None
+    shift: Spec | None = None
+    craft: str | None = None
+    rows: tuple[int, int] = (0, 0)
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass
+class Plan:
+    """Tasks in an order in which each comes after what it consumes, the skips, and which tasks observe which system."""
+
+    grid: Grid
+    tasks: dict[str, Task] = field(default_factory=dict)
+    skips: dict[str, int] = field(default_factory=dict)
+    observed: dict[System, list[Task]] = field(default_factory=dict)
+    probes: dict[System, Task] = field(default_factory=dict)
+    pipelines: dict[System, Pipeline] = field(default_factory=dict)
+
+    def add(self, task: Task) -> Task:
+        """Add a task unless it is there."""
+        return self.tasks.setdefault(task.key, task)
+
+
+@lru_cache(maxsize=16)
+def engine(kind: str) -> str:
+    """Digest of the harness's own code that decides a kind of result."""
+    files = [module_file(module) for module in _ENGINE[kind]]
+    return digest([code_digest(file) for file in files if file])
+
+
+def _key(kind: str, /, **content: Any) -> str:
+    return digest({"task": kind, "engine": engine(kind), **content})
+
+
+def tasks(grid: Grid, cells: Iterable[Cell | Skip]) -> Plan:
+    """The tasks of all cells."""
+    plan = Plan(grid)
+    for cell in cells:
+        if isinstance(cell, Skip):
+            plan.skips[cell.reason] = plan.skips.get(cell.reason, 0) + 1
+            continue
+        if cell.system not in plan.pipelines:
+            plan.pipelines[cell.system] = _pipeline(plan, cell.system)
+            plan.probes[cell.system] = _probe(plan, cell.system)
+        found = plan.observed.setdefault(cell.system, [])
+        found.extend(_observe(plan, cell))
+    return plan
+
+
+def fitted(plan: Plan, spec: Spec, dataset: Spec, *, context: Sequence[Fitted] = ()) -> Fitted:
+    """A part with its nested parts fitted; adds the fit tasks. context: the victim and the parts before it (defenses)."""
+    inputs: list[tuple[str, Fitted | tuple[Fitted, ...]]] = []
+    for name, value in nested(spec).items():
+        if isinstance(value, tuple):
+            inputs.append((name, tuple(fitted(plan, v, dataset) for v in value)))
+        else:
+            inputs.append((name, fitted(plan, value, dataset)))
+    source = registry.locate(spec.kind, spec.name)
+    if spec.kind == "dataset":
+        return Fitted(spec, key_of(spec), False)
+    consumed = [f for _, value in inputs for f in (value if isinstance(value, tuple) else (value,))]
+    above = [f.key for f in (*context, *consumed)]
+    key = _key("fit", spec=identity(spec), dataset=fingerprint(dataset), above=above, seed=plan.grid.seed)
+    part = Fitted(spec, key, registry.has_method(source, "fit"), tuple(inputs))
+    if part.state:
+        needed = tuple(f.key for above_it in (*context, *consumed) for f in _with_states(above_it))
+        pipeline = Pipeline(dataset, context[0], tuple(context[1:])) if context else None
+        plan.add(Task("fit", key, f"fit {label(spec)} on {label(dataset)}", dataset, needed, pipeline, part))
+    return part
+
+
+def _with_states(part: Fitted) -> Iterator[Fitted]:
+    """The part and what it consumes, where a state is stored."""
+    for child in part.children():
+        yield from _with_states(child)
+    if part.state:
+        yield part
+
+
+def _states(pipeline: Pipeline) -> tuple[str, ...]:
+    """The keys of all states that a running system is loaded from."""
+    keys = dict.fromkeys(f.key for part in (pipeline.victim, *pipeline.parts) for f in _with_states(part))
+    if pipeline.calibration:
+        keys[pipeline.calibration] = None
+    return tuple(keys)
+
+
+def _pipeline(plan: Plan, system: System) -> Pipeline:
+    """A system's parts, fitted in order, and its calibration."""
+    victim = fitted(plan, system.victim, system.dataset)
+    parts: list[Fitted] = []
+    for spec in system.defenses:
+        parts.append(fitted(plan, spec, system.dataset, context=(victim, *parts)))
+    key = digest([key_of(system.dataset), victim.key, *(part.key for part in parts)])
+    bare = Pipeline(system.dataset, victim, tuple(parts), key)
+    if not any(role(part.spec) == "detector" for part in parts):
+        return bare
+    rates = tuple(dict.fromkeys((plan.grid.rate, 0.01, 0.05)))
+    calibration = _key("calibrate", system=key, rates=list(rates), seed=plan.grid.seed)
+    label_ = f"calibrate {system.defense} on {label(system.dataset)}, {label(system.victim)}"
+    options = (("rates", rates),)
+    plan.add(Task("calibrate", calibration, label_, system.dataset, _states(bare), bare, options=options))
+    return Pipeline(system.dataset, victim, tuple(parts), key, calibration)
+
+
+def _name(system: System) -> str:
+    return f"{system.defense} on {label(system.dataset)}, {label(system.victim)}"
+
+
+def _probe(plan: Plan, system: System) -> Task:
+    pipeline = plan.pipelines[system]
+    headline = plan.grid.headline
+    options = (("epsilon", headline.epsilon), ("norm", headline.norm), ("rate", plan.grid.rate))
+    key = _key("probe", system=pipeline.key, calibration=pipeline.calibration, options=options, seed=plan.grid.seed)
+    task = Task("probe", key, f"probe {_name(system)}", system.dataset, _states(pipeline), pipeline, options=options)
+    return plan.add(task)
+
+
+def shards(number: int, size: int) -> list[tuple[int, int]]:
+    """Ranges of at most `size` inputs."""
+    return [(start, min(start + size, number)) for start in range(0, number, size)]
+
+
+def _observe(plan: Plan, cell: Cell) -> Iterator[Task]:
+    """The tasks that observe a cell, with the craft tasks that they need."""
+    grid, pipeline = plan.grid, plan.pipelines[cell.system]
+    if cell.attempt is None:
+        number = grid.clean_inputs or -1
+        if cell.shift is not None:
+            yield _observation(plan, cell, rows=(0, grid.inputs), what=_shift_content(cell.shift))
+        else:
+            yield _observation(plan, cell, rows=(0, number), what={"clean": True})
+        return
+    attack = fitted(plan, cell.attempt.attack, cell.system.dataset)
+    for rows in shards(grid.inputs, grid.shard):
+        craft = _craft(plan, cell, attack, pipeline, rows)
+        yield _observation(plan, cell, rows=rows, what={"craft": craft.key}, craft=craft)
+
+
+def _shift_content(shift: Spec) -> Any:
+    return fingerprint(shift) if shift.kind == "dataset" else identity(shift)
+
+
+def _observation(
+    plan: Plan, cell: Cell, *, rows: tuple[int, int], what: dict[str, Any], craft: Task | None = None
+) -> Task:
+    grid, pipeline = plan.grid, plan.pipelines[cell.system]
+    options = (("selection", grid.selection), ("scoring", grid.scoring), ("rate", grid.rate))
+    content = {**what, "system": pipeline.key, "calibration": pipeline.calibration, "rows": rows, "options": options}
+    key = _key("observe", **content, seed=grid.seed)
+    inputs = _states(pipeline) + ((craft.key,) if craft else ())
+    name = label(cell.attempt.attack) if cell.attempt else label(cell.shift) if cell.shift else "clean"
+    text = f"observe {_name(cell.system)} under {name} [{rows[0]}:{rows[1] if rows[1] > 0 else ''}]"
+    return plan.add(
+        Task(
+            "observe",
+            key,
+            text,
+            cell.system.dataset,
+            inputs,
+            pipeline,
+            attempt=cell.attempt,
+            shift=cell.shift,
+            craft=craft.key if craft else None,
+            rows=rows,
+            options=options,
+        )
+    )
+
+
+def _craft(plan: Plan, cell: Cell, attack: Fitted, pipeline: Pipeline, rows: tuple[int, int]) -> Task:
+    """One attack on one shard; against the oblivious view there is no defense in the key, so it serves every system."""
+    attempt = cell.attempt
+    assert attempt is not None
+    oblivious = attempt.knowledge == "oblivious"
+    target = Pipeline(cell.system.dataset, pipeline.victim, (), pipeline.victim.key) if oblivious else pipeline
+    content = {
+        "attack": identity(attempt.attack),
+        "above": [child.key for child in attack.children()],
+        "target": [target.key, target.calibration],
+        "dataset": key_of(cell.system.dataset),
+        "norm": attempt.norm,
+        "epsilons": attempt.epsilons,
+        "knowledge": attempt.knowledge,
+        "rows": rows,
+        "selection": plan.grid.selection,
+        "rate": plan.grid.rate,
+    }
+    key = _key("craft", **content, seed=plan.grid.seed)
+    whom = label(cell.system.victim) if oblivious else _name(cell.system)
+    text = f"craft {label(attempt.attack)} {attempt.norm} against {whom} [{rows[0]}:{rows[1]}]"
+    options = (("selection", plan.grid.selection), ("rate", plan.grid.rate))
+    inputs = _states(target) + tuple(f.key for child in attack.children() for f in _with_states(child))
+    return plan.add(
+        Task(
+            "craft",
+            key,
+            text,
+            cell.system.dataset,
+            inputs,
+            target,
+            attempt=attempt,
+            attack=attack,
+            rows=rows,
+            options=options,
+        )
+    )

@@ -1,0 +1,167 @@
+"""What a system's gradients and answers are like on clean inputs: the evidence for flags and for the choice of attacks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness.system import ContractError, System
+from harness.types import Draws, Outputs, Split
+
+DIRECTIONS = 8
+
+
+def probe(system: System, data: Split, *, epsilon: float) -> dict[str, Any]:
+    """Evidence from a few inputs: contract, gradients, repeatability, batches, form of the logits. Raises ContractError."""
+    _keeps_contract(system, data)
+    return {
+        "inputs": len(data),
+        "random_declared": system.random,
+        "gradient": gradient(system, data),
+        "mismatch": mismatch(system, data, epsilon=epsilon),
+        "repeat": repeat(system, data),
+        "probabilities": probabilities(system, data),
+    }
+
+
+def _keeps_contract(system: System, data: Split) -> None:
+    """The answers to clean inputs are finite and inputs are not written to."""
+    x = data.x.clone()
+    with torch.no_grad():
+        outputs = system(x, data.draws)
+        z = x
+        for place, part in enumerate(system.parts):
+            if part.role != "purifier":
+                continue
+            z = part.call(z, data.draws.stream(f"part {place}")) if part.random else part.call(z)
+            if not bool(torch.isfinite(z).all()) or float(z.min()) < -1e-6 or float(z.max()) > 1 + 1e-6:
+                raise ContractError(
+                    f"purifier {part.name} gives values from {float(z.min()):.4g} to {float(z.max()):.4g}; expected [0, 1], finite"
+                )
+    if not torch.equal(x, data.x):
+        raise ContractError("the system writes to its input; work on a copy (x.clone())")
+    if not bool(torch.isfinite(outputs.logits).all()):
+        bad = int((~torch.isfinite(outputs.logits).all(1)).sum())
+        raise ContractError(f"logits are not finite on {bad} of {len(x)} clean inputs")
+    if outputs.margin is not None and not bool(torch.isfinite(outputs.margin).all()):
+        raise ContractError(f"scores are not finite on {int((~torch.isfinite(outputs.margin)).sum())} of {len(x)} clean inputs")
+
+
+def _class_margin(outputs: Outputs, y: Tensor) -> Tensor:
+    """Largest wrong logit less the true one: (B,)."""
+    true = outputs.logits.gather(1, y[:, None])[:, 0]
+    return outputs.logits.scatter(1, y[:, None], float("-inf")).amax(1) - true
+
+
+def _gradient(system: System, x: Tensor, y: Tensor, draws: Draws) -> tuple[Tensor, Tensor | None]:
+    """Gradients of the class margin and, where inputs may be rejected, of the detection margin; zeros where cut."""
+    x = x.clone().requires_grad_()
+    outputs = system(x, draws)
+    values = [_class_margin(outputs, y)] + ([outputs.margin] if outputs.margin is not None else [])
+    gradients: list[Tensor] = []
+    for value in values:
+        if not value.requires_grad:
+            gradients.append(torch.zeros_like(x))
+            continue
+        (found,) = torch.autograd.grad(value.sum(), x, retain_graph=True, allow_unused=True)
+        gradients.append(torch.zeros_like(x) if found is None else found)
+    return gradients[0], gradients[1] if len(gradients) > 1 else None
+
+
+def gradient(system: System, data: Split) -> dict[str, Any]:
+    """How many inputs have a class or detection margin whose gradient is zero or not finite."""
+    try:
+        classes, detection = _gradient(system, data.x, data.y, data.draws)
+    except RuntimeError as error:
+        return {"error": str(error).splitlines()[0], "unusable": len(data), "inputs": len(data)}
+    unusable = _unusable(classes)
+    found: dict[str, Any] = {"inputs": len(data), "classes_unusable": int(unusable.sum())}
+    if detection is not None:
+        flat = _unusable(detection)
+        found["detection_unusable"] = int(flat.sum())
+        unusable = unusable | flat
+    return found | {"unusable": int(unusable.sum())}
+
+
+def _unusable(gradient: Tensor) -> Tensor:
+    flat = gradient.flatten(1)
+    return ~torch.isfinite(flat).all(1) | (flat == 0).all(1)
+
+
+def mismatch(system: System, data: Split, *, epsilon: float) -> dict[str, Any]:
+    """Cosine between finite differences of the class margin along random signs and autograd's prediction, for two steps.
+
+    Inputs are moved inside the box first, so that both sides of the difference lie in it. None where nothing can be measured.
+    """
+    found: dict[str, Any] = {"inputs": len(data)}
+    for name, step in (("near", epsilon / 50), ("far", epsilon / 5)):
+        step = min(step, 0.05)
+        x = data.x.clamp(step, 1 - step)
+        try:
+            slope, _ = _gradient(system, x, data.y, data.draws)
+        except RuntimeError:
+            return found | {"near": None, "far": None}
+        predicted, measured = [], []
+        for direction in range(DIRECTIONS):
+            sign = data.draws.stream("sign").integers(2, *x.shape[1:], draw=direction) * 2.0 - 1.0
+            with torch.no_grad():
+                ahead = _class_margin(system(x + step * sign, data.draws), data.y)
+                behind = _class_margin(system(x - step * sign, data.draws), data.y)
+            measured.append((ahead - behind) / (2 * step))
+            predicted.append((slope * sign).flatten(1).sum(1))
+        found[name] = _cosine(torch.stack(predicted), torch.stack(measured))
+    return found
+
+
+def _cosine(a: Tensor, b: Tensor) -> float | None:
+    """Cosine over all inputs and directions, each input weighted by its own scale; 0 where one side is constant."""
+    scale = (a.norm(dim=0) + b.norm(dim=0)).clamp(min=1e-12)
+    a, b = (a / scale).flatten().double(), (b / scale).flatten().double()
+    if not bool(torch.isfinite(a).all() and torch.isfinite(b).all()):
+        return None
+    size = float(a.norm() * b.norm())
+    return float(a @ b) / size if size > 0 else 0.0
+
+
+@torch.no_grad()
+def repeat(system: System, data: Split) -> dict[str, Any]:
+    """Share of inputs whose answer changes: the same batch again, reversed, halved, and in gradient mode."""
+    base = _answer(system, data)
+    spread = float((base.logits - base.logits.mean(1, keepdim=True)).abs().mean()) or 1.0
+    rows = torch.arange(len(data), device=data.y.device)
+    back, half = rows.flip(0), max(1, len(data) // 2)
+    again = _answer(system, data)
+    reverse = _answer(system, data[back])[back]
+    halves = [_answer(system, data[part]) for part in (rows[:half], rows[half:]) if len(part)]
+    with torch.enable_grad():
+        graded = system(data.x.clone().requires_grad_(), data.draws)
+    found = {"again": again, "reversed": reverse, "gradient_mode": graded}
+    changes = {name: _changed(base, other, spread) for name, other in found.items()}
+    joined = Outputs(
+        torch.cat([h.logits for h in halves]),
+        None if base.margin is None else torch.cat([h.margin for h in halves if h.margin is not None]),
+    )
+    return {"inputs": len(data), **changes, "halved": _changed(base, joined, spread)}
+
+
+def _answer(system: System, data: Split) -> Outputs:
+    return system(data.x, data.draws)
+
+
+def _changed(base: Outputs, other: Outputs, spread: float) -> int:
+    """Inputs whose label changes or whose logits or margin move by more than 1e-4 of the spread of the logits."""
+    moved = (base.logits - other.logits).abs().amax(1) > 1e-4 * spread * 10
+    changed = (base.logits.argmax(1) != other.logits.argmax(1)) & moved
+    drift = (base.logits - other.logits).abs().amax(1) > 1e-3 * spread
+    if base.margin is not None and other.margin is not None:
+        drift = drift | ((base.margin - other.margin).abs() > 1e-2)
+    return int((changed | drift).sum())
+
+
+@torch.no_grad()
+def probabilities(system: System, data: Split) -> bool:
+    """Whether the logits lie in [0, 1] and sum to one."""
+    logits = system(data.x, data.draws).logits
+    return bool((logits >= 0).all() and (logits <= 1).all() and ((logits.sum(1) - 1).abs() < 1e-3).all())

@@ -1,0 +1,214 @@
+"""Worst case, intervals, ties and order: pure functions of outcomes, for `submit` and the board alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.types import Interval, Threat
+
+Z = 1.959963984540054
+SIGNIFICANCE = 0.05
+
+
+def wilson(successes: float, number: int) -> Interval:
+    """Share of successes with Wilson's 95 % interval (Wilson 1927); nan for number = 0."""
+    if number == 0:
+        return Interval(math.nan, math.nan, math.nan)
+    share = successes / number
+    centre = share + Z * Z / (2 * number)
+    half = Z * math.sqrt(share * (1 - share) / number + Z * Z / (4 * number * number))
+    scale = 1 + Z * Z / number
+    return Interval(share, max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale))
+
+
+def mean_interval(values: np.ndarray[Any, Any]) -> Interval:
+    """Mean of per-input probabilities with its 95 % interval; Wilson's where each is 0 or 1."""
+    if bool(np.isin(values, (0.0, 1.0)).all()):
+        return wilson(float(values.sum()), len(values))
+    mean, half = float(values.mean()), Z * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """Per input: the probability of being right and accepted in a single pass, clean and in the worst case, and what broke it."""
+
+    index: np.ndarray[Any, Any]
+    clean: np.ndarray[Any, Any]
+    robust: np.ndarray[Any, Any]
+    breaker: np.ndarray[Any, Any]
+
+    @property
+    def interval(self) -> Interval:
+        """Robust accuracy over all inputs, those wrong before any attack included."""
+        return mean_interval(self.robust)
+
+
+def counted(outcomes: pd.DataFrame, threat: Threat) -> pd.Series:
+    """The rows of attacks that count against a threat: same norm, an epsilon at most as large, knowledge at most as much."""
+    known = ["oblivious", "adaptive"] if threat.knowledge == "adaptive" else ["oblivious"]
+    small = outcomes["epsilon"] <= threat.epsilon * (1 + 1e-9)
+    return (outcomes["cell"] == "attack") & (outcomes["norm"] == threat.norm) & small & outcomes["knowledge"].isin(known)
+
+
+def failures(outcomes: pd.DataFrame) -> pd.Series:
+    """Clean: wrong or rejected. Attacked: inside the ball, wrong and accepted."""
+    wrong = outcomes["prediction"] != outcomes["label"]
+    clean = outcomes["cell"] == "clean"
+    return np.where(clean, wrong | ~outcomes["accepted"], wrong & outcomes["accepted"] & outcomes["valid"])  # type: ignore[return-value]
+
+
+def robustness(outcomes: pd.DataFrame, threat: Threat, *, attack: str | None = None) -> Robustness:
+    """The worst case per input over all attacks of a threat (or over one attack).
+
+    The worst attack of an input is chosen on its selection draws and scored on the others; a deterministic system has one
+    draw for both. Raises ValueError where an attacked input was not seen clean.
+    """
+    chosen = counted(outcomes, threat)
+    if attack is not None:
+        chosen &= outcomes["attack"] == attack
+    clean = outcomes[outcomes["cell"] == "clean"]
+    attacked = outcomes[chosen]
+    index = np.sort(attacked["index"].unique()) if len(attacked) else np.sort(clean["index"].unique())
+    clean = clean[clean["index"].isin(index)]
+    tables = [_rates(clean, index)]
+    names = [""]
+    for name, rows in attacked.groupby("attack", sort=False):
+        for _, cell in rows.groupby(["epsilon", "knowledge"], sort=False):
+            tables.append(_rates(cell, index))
+            names.append(str(name))
+    selected = np.stack([table[0] for table in tables])
+    fresh = np.stack([table[1] for table in tables])
+    if np.isnan(fresh[0]).any():
+        raise ValueError("some attacked inputs were not observed clean; observe at least as many clean inputs as attacked ones")
+    selected = np.nan_to_num(selected, nan=-1.0)
+    worst = selected.argmax(0)
+    columns = np.arange(len(index))
+    robust = 1.0 - fresh[worst, columns]
+    breaker = np.array(names, dtype=object)[worst]
+    breaker[(selected[worst, columns] <= 0)] = ""
+    return Robustness(index, 1.0 - fresh[0], robust, breaker)
+
+
+def _rates(rows: pd.DataFrame, index: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Share of failures of each input on selection draws and on scoring draws; nan where it was not observed."""
+    failed = pd.Series(np.asarray(failures(rows), dtype=float), index=rows["index"].to_numpy())
+    if not len(rows) or rows["draw"].max() == 0:
+        rate = failed.groupby(level=0).mean().reindex(index).to_numpy()
+        return rate, rate
+    selecting = (rows["role"] == "select").to_numpy()
+    select = failed[selecting].groupby(level=0).mean().reindex(index).to_numpy()
+    return select, failed[~selecting].groupby(level=0).mean().reindex(index).to_numpy()
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Two-sided exact p of McNemar's test, from the inputs that only one of two systems holds."""
+    number, low = only_a + only_b, min(only_a, only_b)
+    if number == 0:
+        return 1.0
+    return min(1.0, 2.0 * sum(math.comb(number, k) for k in range(low + 1)) / 2**number)
+
+
+def one_sided(more: int, less: int) -> float:
+    """Exact p of at least `more` of the discordant inputs by chance."""
+    number = more + less
+    return sum(math.comb(number, k) for k in range(more, number + 1)) / 2**number if number else 1.0
+
+
+def paired(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[float, float]:
+    """Mean difference a - b over the shared inputs, and its p: exact McNemar, or paired t where values are probabilities."""
+    shared = [i for i in a if i in b]
+    x, y = np.array([a[i] for i in shared]), np.array([b[i] for i in shared])
+    if len(shared) == 0:
+        return 0.0, 1.0
+    difference = float((x - y).mean())
+    if bool(np.isin(x, (0, 1)).all() and np.isin(y, (0, 1)).all()):
+        return difference, mcnemar(int(((x == 1) & (y == 0)).sum()), int(((x == 0) & (y == 1)).sum()))
+    from scipy import stats
+
+    if np.allclose(x, y):
+        return difference, 1.0
+    return difference, float(stats.ttest_rel(x, y).pvalue)
+
+
+def holm(p_values: Sequence[float]) -> list[bool]:
+    """Which hypotheses are rejected at 5 % in the family (Holm 1979)."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    rejected = [False] * len(p_values)
+    for place, i in enumerate(order):
+        if p_values[i] >= SIGNIFICANCE / (len(p_values) - place):
+            break
+        rejected[i] = True
+    return rejected
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A record with its rank: 1 + the number of systems better by the paired test; equal ranks are ties."""
+
+    rank: int
+    tied: bool
+    flagged: bool
+    record: Mapping[str, Any]
+
+
+def group(record: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What two records must share to be compared."""
+    threat = record["headline"]
+    return (
+        record["suite"],
+        record.get("size"),
+        record["dataset"],
+        record["victim"],
+        threat["norm"],
+        threat["epsilon"],
+        threat["knowledge"],
+        record.get("seed"),
+    )
+
+
+def flagged(record: Mapping[str, Any]) -> bool:
+    """Whether a flag that speaks against the number fired."""
+    return any(flag.get("fired") and flag.get("severity", "warning") == "warning" for flag in record.get("flags") or [])
+
+
+def ranked(records: Sequence[Mapping[str, Any]]) -> list[Ranked]:
+    """Records in order, ranked inside their group; unflagged before flagged at the same rank."""
+    result: list[Ranked] = []
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for record in records:
+        groups.setdefault(group(record), []).append(record)
+    for members in groups.values():
+        result.extend(_ranked(members))
+    return result
+
+
+def _robust(record: Mapping[str, Any]) -> dict[int, float]:
+    per_input = record.get("per_input") or {}
+    return dict(zip(per_input.get("index", []), per_input.get("robust", []), strict=True))
+
+
+def _value(record: Mapping[str, Any]) -> float:
+    found = (record.get("metrics") or {}).get("robust_accuracy") or {}
+    value = found.get("value")
+    return float(value) if value is not None and not math.isnan(value) else -1.0
+
+
+def _ranked(members: Sequence[Mapping[str, Any]]) -> list[Ranked]:
+    robust = [_robust(record) for record in members]
+    pairs = [(i, j) for i in range(len(members)) for j in range(i)]
+    tests = [paired(robust[i], robust[j]) for i, j in pairs]
+    decided = holm([p for _, p in tests])
+    better = [0] * len(members)
+    for (i, j), (difference, _), clear in zip(pairs, tests, decided, strict=True):
+        if clear and difference != 0:
+            better[j if difference > 0 else i] += 1
+    ranks = [1 + count for count in better]
+    order = sorted(range(len(members)), key=lambda i: (ranks[i], flagged(members[i]), -_value(members[i]), members[i]["defense"]))
+    return [Ranked(ranks[i], ranks.count(ranks[i]) > 1, flagged(members[i]), members[i]) for i in order]

@@ -1,0 +1,355 @@
+"""The record of a system: everything that board and MLflow show of it, as JSON, from a plan and the store."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness import registry, validity
+from harness.grid import System, role
+from harness.perform import OUTCOME, unpacked
+from harness.plan import Plan, Task
+from harness.rank import counted, mean_interval, robustness, wilson
+from harness.spec import build, digest, label, resolve
+from harness.store import Store
+from harness.types import Interval, Spec, Threat
+
+COLUMNS = (*OUTCOME, "cell", "attack", "norm", "knowledge", "role")
+SCHEMA = 1
+_GALLERY = 8
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the store holds of a system: its outcomes (columns COLUMNS), its probe, the tasks behind each cell."""
+
+    outcomes: pd.DataFrame
+    probe: Mapping[str, Any] | None
+    tasks: Sequence[Task]
+    missing: Sequence[Task]
+
+
+def evidence(plan: Plan, system: System, store: Store) -> Evidence:
+    """Read a system's outcomes; tasks without a result are listed as missing."""
+    frames, missing, tasks = [], [], plan.observed[system]
+    for task in tasks:
+        if store.record(task.key) is None:
+            missing.append(task)
+            continue
+        frames.append(_annotated(task, store.get(task.key), plan.grid.selection))
+    outcomes = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
+    pipeline = plan.pipelines[system]
+    outcomes.attrs = {
+        "rejects": pipeline.calibration is not None,
+        "rate": plan.grid.rate,
+        "calibrated": _calibrated(store, pipeline.calibration),
+        "surrogate": any(_declares_surrogate(spec) for spec in system.defenses),
+    }
+    probe = plan.probes[system]
+    return Evidence(outcomes, store.get(probe.key) if store.record(probe.key) else None, tasks, missing)
+
+
+def _annotated(task: Task, frame: pd.DataFrame, selection: int) -> pd.DataFrame:
+    attempt = task.attempt
+    frame["cell"] = "attack" if attempt else f"shift {label(task.shift)}" if task.shift else "clean"
+    frame["attack"] = label(attempt.attack) if attempt else ""
+    frame["norm"] = attempt.norm if attempt else ""
+    frame["knowledge"] = attempt.knowledge if attempt else ""
+    frame["role"] = np.where(frame["draw"] < selection, "select", "score") if frame["draw"].max() > 0 else "score"
+    return frame
+
+
+def _calibrated(store: Store, key: str | None) -> int:
+    record = store.record(key) if key else None
+    return int(record["facts"]["inputs"]) if record else 0
+
+
+def _declares_surrogate(spec: Spec) -> bool:
+    """Whether the part's file defines a surrogate."""
+    source = registry.locate(spec.kind, spec.name)
+    return "def surrogate" in source.path.read_text(encoding="utf-8")
+
+
+def build_record(plan: Plan, system: System, store: Store, failures: Mapping[str, str]) -> dict[str, Any]:
+    """The record of one system; figures that cannot be had are null, failed tasks are listed."""
+    found = evidence(plan, system, store)
+    grid, outcomes = plan.grid, found.outcomes
+    complete = not found.missing and len(outcomes) > 0
+    record: dict[str, Any] = {
+        "schema": SCHEMA,
+        "id": system_id(plan, system),
+        "suite": grid.suite,
+        "grid": grid.name,
+        "size": grid.size,
+        "seed": grid.seed,
+        "inputs": grid.inputs,
+        "note": grid.note,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **_axes(plan, system),
+        "headline": asdict(grid.headline),
+        "complete": complete,
+        "status": "complete" if complete else "failed",
+        "failed": [{"task": t.label, "error": _why(t, store, failures)} for t in found.missing],
+        "environment": environment(),
+        "command": f"harness run {grid.name} --size {grid.size}",
+    }
+    if not complete:
+        return record | {"metrics": {}, "threats": [], "flags": [], "cells": [], "shifts": [], "per_input": {}, "gallery": []}
+    return record | _figures(plan, found, store)
+
+
+def system_id(plan: Plan, system: System) -> str:
+    """Names a system under a grid's threats and size: 16 hexadecimal digits."""
+    grid = plan.grid
+    inputs = [sorted(task.key for task in plan.observed[system]), asdict(grid.headline), grid.suite, grid.size]
+    return digest(inputs)[:16]
+
+
+def _axes(plan: Plan, system: System) -> dict[str, Any]:
+    roles = [role(spec) for spec in system.defenses]
+    random = any(registry.constants(registry.locate(s.kind, s.name)).get("random") for s in system.defenses)
+    return {
+        "dataset": label(system.dataset),
+        "dataset_note": str(getattr(build(system.dataset), "note", "")),
+        "victim": label(system.victim),
+        "defense": system.defense,
+        "roles": roles,
+        "track": "random" if random else "detector" if "detector" in roles else "plain",
+        "parts": [{"name": label(s), "parameters": {k: _text(v) for k, v in resolve(s).params}} for s in system.defenses],
+    }
+
+
+def _text(value: Any) -> Any:
+    return label(value) if isinstance(value, Spec) else [_text(v) for v in value] if isinstance(value, tuple) else (
+        value if isinstance(value, str | int | float | bool) or value is None else str(value)
+    )
+
+
+def _why(task: Task, store: Store, failures: Mapping[str, str]) -> str:
+    for key in (task.key, *task.inputs):
+        if key in failures:
+            return failures[key]
+    failure = store.failure(task.key)
+    return str(failure["error"]) if failure else "not computed"
+
+
+def _figures(plan: Plan, found: Evidence, store: Store) -> dict[str, Any]:
+    grid, outcomes = plan.grid, found.outcomes
+    per_input = robustness(outcomes, grid.headline) if bool(counted(outcomes, grid.headline).any()) else None
+    return {
+        "metrics": metrics(outcomes, grid.headline),
+        "threats": [
+            {**asdict(threat), "robust_accuracy": asdict(robustness(outcomes, threat).interval)} for threat in threats(plan)
+            if bool(counted(outcomes, threat).any())
+        ],
+        "flags": validity.flags(outcomes, found.probe, grid.headline),
+        "cells": cells(found, store),
+        "shifts": shifts(outcomes),
+        "per_input": {}
+        if per_input is None
+        else {
+            "index": per_input.index.tolist(),
+            "clean": per_input.clean.round(4).tolist(),
+            "robust": per_input.robust.round(4).tolist(),
+            "breaker": per_input.breaker.tolist(),
+        },
+        "gallery": gallery(plan, found, store),
+        **costs(found, store),
+    }
+
+
+def threats(plan: Plan) -> list[Threat]:
+    """Every threat of the grid."""
+    return [
+        Threat(line.norm, epsilon, knowledge)
+        for line in plan.grid.threats
+        for knowledge in line.knowledge
+        for epsilon in line.epsilons
+    ]
+
+
+def metrics(outcomes: pd.DataFrame, headline: Threat) -> dict[str, dict[str, float]]:
+    """Every registered metric that says something about the system."""
+    found: dict[str, dict[str, float]] = {}
+    for name in registry.names("metric"):
+        interval: Interval | None = registry.load("metric", name)()(outcomes, headline)
+        if interval is not None and not math.isnan(interval.value):
+            found[name] = asdict(interval)
+    return found
+
+
+def cells(found: Evidence, store: Store) -> list[dict[str, Any]]:
+    """A row for each attack, norm, epsilon and knowledge, with what it broke and what it cost."""
+    rows: list[dict[str, Any]] = []
+    attacked = found.outcomes[found.outcomes["cell"] == "attack"]
+    for (attack, norm, knowledge), group in attacked.groupby(["attack", "norm", "knowledge"], sort=False):
+        tasks = [t for t in found.tasks if t.attempt and (label(t.attempt.attack), t.attempt.norm, t.attempt.knowledge) == (attack, norm, knowledge)]
+        cost = _cost([str(t.craft) for t in tasks], store)
+        for epsilon, cell in group.groupby("epsilon"):
+            rows.append(_cell(found.outcomes, cell, (str(attack), str(norm), float(epsilon), str(knowledge))) | cost | {"keys": [t.key for t in tasks]})  # type: ignore[arg-type]
+    return rows
+
+
+def _cell(outcomes: pd.DataFrame, cell: pd.DataFrame, axes: tuple[str, str, float, str]) -> dict[str, Any]:
+    attack, norm, epsilon, knowledge = axes
+    only = pd.concat([outcomes[outcomes["cell"] == "clean"], cell])
+    robust = robustness(only, Threat(norm, epsilon, knowledge))  # type: ignore[arg-type]
+    broken = (robust.breaker != "") & (robust.clean > 0.5)
+    fooled = cell[(cell["prediction"] != cell["label"]) & cell["accepted"] & cell["valid"] & (cell["distance"] > 0)]
+    return {
+        "attack": attack,
+        "norm": norm,
+        "epsilon": epsilon,
+        "knowledge": knowledge,
+        "robust_accuracy": asdict(robust.interval),
+        "broken": int(broken.sum()),
+        "median_distance": float(fooled["distance"].median()) if len(fooled) else None,
+    }
+
+
+def _cost(keys: Sequence[str], store: Store) -> dict[str, float]:
+    facts = [record["facts"] for record in (store.record(key) for key in keys) if record]
+    inputs = max(1, sum(fact.get("inputs", 0) for fact in facts))
+    return {
+        "seconds": round(sum(fact["seconds"] for fact in facts), 3),
+        "forwards": sum(fact.get("forwards", 0) for fact in facts) / inputs,
+        "backwards": sum(fact.get("backwards", 0) for fact in facts) / inputs,
+    }
+
+
+def costs(found: Evidence, store: Store) -> dict[str, Any]:
+    """Seconds of all tasks behind a system (shared ones included), passes per input."""
+    keys = {key for task in found.tasks for key in (task.key, *task.inputs)}
+    total = _cost(sorted(keys), store)
+    fits = [record for record in (store.record(key) for key in keys) if record and record["kind"] == "fit"]
+    return total | {"parameters": sum(int(record["facts"].get("parameters", 0)) for record in fits)}
+
+
+def shifts(outcomes: pd.DataFrame) -> list[dict[str, Any]]:
+    """Acceptance of each shift, and AUROC of the system's score against clean inputs."""
+    from harness.metrics._roc import auroc
+
+    clean = outcomes[outcomes["cell"] == "clean"]["margin"].to_numpy(dtype=float)
+    rows = []
+    for name, cell in outcomes[outcomes["cell"].str.startswith("shift ")].groupby("cell", sort=False):
+        score = cell["margin"].to_numpy(dtype=float)
+        row: dict[str, Any] = {"name": str(name).removeprefix("shift ")}
+        accepted = cell.groupby("index")["accepted"].mean().to_numpy(dtype=float)
+        row["accepted"] = asdict(mean_interval(accepted))
+        if outcomes.attrs["rejects"]:
+            row["auroc"] = auroc(clean, score)
+            for rate in (0.01, 0.05):
+                threshold = np.quantile(clean, 1 - rate, method="higher")
+                row[f"tpr_at_{100 * rate:g}"] = asdict(wilson(float((score > threshold).sum()), len(score)))
+        rows.append(row)
+    return rows
+
+
+def gallery(plan: Plan, found: Evidence, store: Store) -> list[dict[str, Any]]:
+    """A few broken inputs at the headline: clean, adversarial and magnified difference as PNG."""
+    headline = plan.grid.headline
+    outcomes = found.outcomes
+    rows = outcomes[counted(outcomes, headline) & outcomes["valid"] & outcomes["accepted"] & (outcomes["draw"] == outcomes["draw"].max())]
+    rows = rows[(rows["prediction"] != rows["label"]) & (rows["distance"] > 0)].sort_values(["index", "distance"])
+    chosen = rows.drop_duplicates("index").head(_GALLERY)
+    pictures = []
+    for row in chosen.to_dict("records"):
+        picture = _picture(plan, found, store, row)
+        if picture is not None:
+            pictures.append(picture)
+    return pictures
+
+
+def _picture(plan: Plan, found: Evidence, store: Store, row: Mapping[Any, Any]) -> dict[str, Any] | None:
+    from harness.data import Data
+
+    axes = (row["attack"], row["norm"], row["knowledge"])
+    for task in found.tasks:
+        attempt = task.attempt
+        if attempt is None or (label(attempt.attack), attempt.norm, attempt.knowledge) != axes:
+            continue
+        test = Data(task.dataset, "", "cpu").split("test")
+        place = (test.index[task.rows[0] : task.rows[1]] == row["index"]).nonzero()
+        if not len(place):
+            continue
+        crafted = store.get(str(task.craft))
+        name = f"x_adv.{attempt.epsilons.index(row['epsilon'])}"
+        x_adv = unpacked(crafted[name if name in crafted else "x_adv.0"], test.levels)[place[0, 0]]
+        x = test.x[task.rows[0] + int(place[0, 0])]
+        change = (0.5 + (x_adv - x) / (2 * max(1e-6, float((x_adv - x).abs().max())))).clamp(0, 1)
+        names = getattr(build(task.dataset), "class_names", None)
+        name_of = lambda k: str(names[k]) if names is not None and 0 <= k < len(names) else str(k)  # noqa: E731
+        return {
+            "index": int(row["index"]),
+            "label": name_of(int(row["label"])),
+            "prediction": name_of(int(row["prediction"])),
+            "attack": row["attack"],
+            "norm": row["norm"],
+            "epsilon": row["epsilon"],
+            "distance": float(row["distance"]),
+            "clean_png": _png(x),
+            "adversarial_png": _png(x_adv),
+            "difference_png": _png(change),
+        }
+    return None
+
+
+def _png(x: Any) -> str:
+    from PIL import Image
+
+    pixels = (x.clamp(0, 1) * 255).round().byte().numpy()
+    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels[:3].transpose(1, 2, 0))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()
+
+
+@lru_cache(maxsize=1)
+def environment() -> dict[str, Any]:
+    """Versions, commit and machine, for the record."""
+    import torch
+
+    from harness.spec import version
+
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "mlflow": version("mlflow"),
+        "foolbox": version("foolbox"),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+    }
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=registry.root(), capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()
+
+
+def save(record: Mapping[str, Any], folder: Path) -> Path:
+    """Write a record by rename; its name is the system's id."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{record['id']}.json"
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(record, default=float), encoding="utf-8")
+    temporary.replace(path)
+    return path

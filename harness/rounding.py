@@ -1,0 +1,62 @@
+"""The grid of a data set: every input that a system is judged on is a multiple of 1 / levels, inside the ball."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+TOLERANCE = 1e-6
+_SHRINK = (1.0, 0.9995, 0.999, 0.995, 0.99, 0.97)
+
+
+def distance(candidate: Tensor, x: Tensor, norm: str) -> Tensor:
+    """Distance of each candidate from its input, linf, l2 or l0 (changed pixels, channels together): (B,)."""
+    change = (candidate - x).double()
+    if norm == "linf":
+        return change.flatten(1).abs().amax(1)
+    if norm == "l2":
+        return change.flatten(1).norm(dim=1)
+    if norm == "l0":
+        return (change != 0).flatten(2).any(1).sum(1).double()
+    raise ValueError(f"norm is linf, l2 or l0, not '{norm}'")
+
+
+def inside(candidate: Tensor, x: Tensor, norm: str, epsilon: float) -> Tensor:
+    """Whether each candidate lies in the ball (1e-6 relative), in the box and is finite: (B,) bool."""
+    flat = candidate.flatten(1)
+    box = (torch.isfinite(flat) & (flat >= 0) & (flat <= 1)).all(1)
+    return box & (distance(candidate, x, norm) <= epsilon * (1 + TOLERANCE))
+
+
+def round_inside(candidate: Tensor, x: Tensor, *, norm: str, epsilon: float, levels: int | None) -> Tensor:
+    """The candidate on the grid: rounded to nearest where that stays in the ball, else pulled towards x until it does.
+
+    x must lie on the grid; levels None changes nothing.
+    """
+    if levels is None:
+        return candidate
+    steps = (candidate.clamp(0, 1) - x) * levels
+    if norm == "linf":
+        most = int(epsilon * levels * (1 + TOLERANCE)) if epsilon < 1 else levels
+        return _from_steps(x, steps.round().clamp_(-most, most), levels)
+    rounded = _from_steps(x, steps.round(), levels)
+    if epsilon == float("inf") or norm == "l0":
+        return rounded
+    outside = ~inside(rounded, x, norm, epsilon)
+    for shrink in _SHRINK[1:]:
+        if not outside.any():
+            return rounded
+        rounded[outside] = _from_steps(x[outside], (steps[outside] * shrink).round(), levels)
+        outside = ~inside(rounded, x, norm, epsilon)
+    rounded[outside] = _from_steps(x[outside], steps[outside].trunc(), levels)
+    return rounded
+
+
+def _from_steps(x: Tensor, steps: Tensor, levels: int) -> Tensor:
+    """x moved by whole steps, exactly on the grid and in the box."""
+    return ((x * levels).round() + steps).clamp_(0, levels) / levels
+
+
+def to_levels(x: Tensor, levels: int | None) -> Tensor:
+    """Any input in [0, 1] rounded to the grid."""
+    return x if levels is None else (x * levels).round() / levels
