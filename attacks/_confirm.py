@@ -7,7 +7,21 @@ from torch import Tensor
 
 from harness.types import Draws, View
 
-FACTORS = (1.0, 1.01, 1.02, 1.05, 1.1, 1.2, 1.5, 2.0)  # candidates lie at the boundary, so that rounding undoes some
+FACTORS = (
+    1.0,
+    1.01,
+    1.03,
+    1.06,
+    1.1,
+    1.2,
+    1.35,
+    1.6,
+    2.0,
+    2.5,
+    3.2,
+    4.0,
+    6.0,
+)  # candidates lie at the boundary, so that rounding undoes some
 
 
 def confirmed(view: View, candidate: Tensor, *, x: Tensor, y: Tensor, found: Tensor, draws: Draws) -> Tensor:

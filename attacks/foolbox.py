@@ -53,7 +53,7 @@ class Foolbox:
         if isinstance(distance, property):
             try:
                 distance = cls().distance
-            except ValueError:  # PointwiseAttack: from element to element, then by bisection in l2
+            except AttributeError:  # PointwiseAttack: from element to element, then by bisection in l2
                 return ("l2", "l0")
         return (NORMS[distance.p],)
 
