@@ -28,11 +28,11 @@ class AdversarialTraining:
     role: ClassVar[Literal["training"]] = "training"
     norm: Literal["linf", "l2"] = "linf"
     epsilon: float = 0.1
-    attack: Spec = Spec.of("attack", "pgd", steps=7)
+    attack: Spec = Spec.of("attack", "pgd", steps=4)
     warm_start: bool = True
-    updates: int = 1500
+    updates: int = 800
     batch_size: int = 128
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
 
     def fit(self, data: Split, *, victim: Network, attack: Attack) -> State:
         """The weights of the trained network; inputs come in random order, epoch after epoch."""

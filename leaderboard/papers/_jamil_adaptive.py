@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -14,11 +14,13 @@ from harness.gradients import Count
 from harness.progress import steps
 from harness.rounding import inside, round_inside
 from harness.system import Judge, System, calibrate, curves_of, view
-from harness.types import Attack, Budget, Loaded, Network, Norm, Split
+from harness.types import Attack, Budget, Draws, Loaded, Network, Norm, Outputs, Split
 from leaderboard.papers._jamil_maps import Embeddings, Row, Subject, Thirds, auroc, detector
 
 RATES = (0.01, 0.05)
+ACCEPTED = 0.1  # units below the threshold that are enough
 _BATCH = 256
+Forward = Callable[[Tensor, Draws], Outputs]
 
 
 @dataclass(frozen=True)
@@ -28,18 +30,28 @@ class Ball:
     norm: Norm
     epsilon: float
 
-    def attacked(self, system: System, data: Split, attack: Attack, stream: str) -> Tensor:
-        """Adversarial inputs from all steps, on the grid of the data: (N, *S)."""
+    def attacked(self, system: Forward, judge: System, data: Split, attack: Attack, stream: str) -> Tensor:
+        """Adversarial inputs from all steps, on the grid of the data: (N, *S); `system` is what gives the gradients."""
         epsilon = math.inf if attack.minimal else self.epsilon
-        seen = view(
-            Judge(system, self.norm, data.levels), num_classes=data.num_classes, early_exit=False, count=Count()
-        )
-        found = []
+        verdict = Judge(judge, self.norm, data.levels)
+        seen = view(verdict, num_classes=data.num_classes, early_exit=False, count=Count())
+        seen, found = replace(seen, forward=system), []
         for batch in batches(data):
             budget, draws = Budget(self.norm, epsilon), batch.draws.stream(stream)
             candidate = attack.perturb(seen, batch.x, batch.y, budget, draws)
             found.append(round_inside(candidate, batch.x, norm=self.norm, epsilon=epsilon, levels=data.levels))
         return torch.cat(found).detach()
+
+
+def no_further(system: System) -> Forward:
+    """The system with a margin that stays where it is well accepted, so that the search turns to the classes there."""
+
+    def forward(x: Tensor, draws: Draws) -> Outputs:
+        outputs = system(x, draws)
+        assert outputs.margin is not None, "a system with a detector"
+        return Outputs(outputs.logits, outputs.margin.clamp_min(-ACCEPTED))
+
+    return forward
 
 
 def batches(data: Split) -> Iterator[Split]:
@@ -53,7 +65,8 @@ def observed(name: str, network: Network, data: Split, *, attack: Attack, ball: 
     missing = [method for method in ("features", "head") if not callable(getattr(network, method, None))]
     if missing:
         raise TypeError(f"the study needs networks with features and head; {name} has no {' and no '.join(missing)}")
-    attacked = ball.attacked(System(network), data, attack, name)
+    bare = System(network)
+    attacked = ball.attacked(bare, bare, data, attack, name)
     embeddings = Embeddings(_embedded(network, data.x), _embedded(network, attacked))
     return Subject(name, network, attacked, embeddings)
 
@@ -86,17 +99,20 @@ def under_adaptive_attack(
 ) -> Iterator[Row]:
     """Every pair's detector attacked on `number` held-out inputs; another half of those sets its threshold."""
     clean, rest = thirds.held_out.tensor_split(2)
-    rest = rest[:number]
+    tested = data[rest[:number]]
     for source in steps(subjects, "adaptive attacks"):
-        bare = ball.attacked(System(source.network), data[rest], attack, f"bare {source.name}")
-        oblivious = [source.attacked[rest], bare]
+        bare = System(source.network)
+        strong = ball.attacked(bare, bare, tested, attack, f"bare {source.name}")
         for target in subjects:
-            system = System(
-                source.network, (Loaded("detector", "linear_map_svm", _Score.of(source, target, thirds, ridge)),)
-            )
-            judged = _Judged.of(system, data[clean])
-            joint = ball.attacked(judged.system, data[rest], attack, f"adaptive {source.name} {target.name}")
-            yield {"source": source.name, "target": target.name} | judged.row(data[rest], oblivious, joint, ball)
+            score = _Score.of(source, target, thirds, ridge)
+            judged = _Judged.of(System(source.network, (Loaded("detector", "linear_map_svm", score),)), data[clean])
+            stream, system = f"adaptive {source.name} {target.name}", judged.system
+            found = {
+                "oblivious": [source.attacked[rest[:number]]],
+                "strong_oblivious": [strong],
+                "adaptive": [ball.attacked(f, system, tested, attack, stream) for f in (system, no_further(system))],
+            }
+            yield {"source": source.name, "target": target.name} | judged.row(tested, found, ball)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,24 +130,36 @@ class _Judged:
         deployed = System(system.classifier, system.parts, curves_of(state), thresholds[0.05])
         return cls(deployed, {rate: thresholds[0.05] - value for rate, value in thresholds.items()})
 
-    def row(self, data: Split, oblivious: Sequence[Tensor], joint: Tensor, ball: Ball) -> Row:
+    def row(self, data: Split, attacks: Mapping[str, Sequence[Tensor]], ball: Ball) -> Row:
         """Accuracy and robust accuracy at each rate, and AUROC on misclassified inputs, each with its own clean one."""
         right, margin = self._answers(data.x, data)
-        row: Row = {"inputs": len(data), "undefended_accuracy": _mean(right)}
-        attacks = [(x, *self._answers(x, data)) for x in (*oblivious, joint)]
-        wrong = [~found & inside(x, data.x, ball.norm, ball.epsilon) for x, found, _ in attacks]
-        row["undefended_robust_accuracy"] = _mean(right & ~wrong[0] & ~wrong[1])
+        lowest = {name: self._lowest(data, found, ball) for name, found in attacks.items()}
+        oblivious = lowest["oblivious"].minimum(lowest["strong_oblivious"])
+        adaptive = oblivious.minimum(lowest["adaptive"])
+        row: Row = {
+            "inputs": len(data),
+            "undefended_accuracy": _mean(right),
+            "undefended_robust_accuracy": _mean(right & oblivious.isinf()),
+        }
         for rate, change in self.stricter.items():
-            kept = right & (margin + change <= 0)
-            lost = [w & (m + change <= 0) for w, (_, _, m) in zip(wrong, attacks, strict=True)]
-            name = f"at_{rate:.0%}".rstrip("%")
+            kept, name = right & (margin + change <= 0), f"at_{round(100 * rate)}"
             row[f"accuracy_{name}"] = _mean(kept)
-            row[f"robust_oblivious_{name}"] = _mean(kept & ~lost[0] & ~lost[1])
-            row[f"robust_adaptive_{name}"] = _mean(kept & ~lost[0] & ~lost[1] & ~lost[2])
-        for name, (_, found, scores) in zip(("oblivious", "strong_oblivious", "adaptive"), attacks, strict=True):
-            row[f"misclassified_{name}"] = int((~found).sum())
-            row[f"auroc_{name}"] = auroc(margin[~found], scores[~found]) if bool((~found).any()) else None
+            row[f"robust_oblivious_{name}"] = _mean(kept & (oblivious + change > 0))
+            row[f"robust_adaptive_{name}"] = _mean(kept & (adaptive + change > 0))
+        for name, scores in lowest.items():
+            wrong = scores.isfinite()
+            row[f"misclassified_{name}"] = int(wrong.sum())
+            row[f"auroc_{name}"] = auroc(margin[wrong], scores[wrong]) if bool(wrong.any()) else None
         return row
+
+    def _lowest(self, data: Split, found: Sequence[Tensor], ball: Ball) -> Tensor:
+        """The lowest margin of each input among adversarial ones in the ball that are misclassified; else infinite."""
+        margins = []
+        for x in found:
+            right, margin = self._answers(x, data)
+            counted = ~right & inside(x, data.x, ball.norm, ball.epsilon)
+            margins.append(torch.where(counted, margin, torch.inf))
+        return torch.stack(margins).amin(0)
 
     def _answers(self, x: Tensor, data: Split) -> tuple[Tensor, Tensor]:
         """Whether each input is classified as labelled, and its margin."""

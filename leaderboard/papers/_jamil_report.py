@@ -13,6 +13,7 @@ import yaml
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
 FEATURES = ("embedding", "magnitude", "phase")
+ATTACKS = ("fgsm", "pgd", "carlini_wagner")
 _INTRODUCTION = """\
 Ours is the same procedure, other data: orders and differences can be compared, values cannot. In matrices rows are
 targets, columns sources; the diagonal of the AUROC is each network's own detector on its own embeddings."""
@@ -116,12 +117,11 @@ def _features(results: Sequence[Tables], printed: dict[str, Any]) -> Iterator[st
     yield "Ours:"
     yield _table(header, sorted(body))
     yield _theirs(printed["features"])
-    attacks = ("fgsm", "pgd", "carlini_wagner")
-    header = ["target", "source", *(f"{attack} {name}" for attack in attacks for name in ("embedding", "MFS", "PFS"))]
+    header = ["target", "source", *(f"{attack} {name}" for attack in ATTACKS for name in ("embedding", "MFS", "PFS"))]
     yield _table(
         header,
         [
-            [target, source, *(f"{value:.3f}" for attack in attacks for value in figures[attack])]
+            [target, source, *(f"{value:.3f}" for attack in ATTACKS for value in figures[attack])]
             for target, sources in printed["features"]["targets"].items()
             for source, figures in sources.items()
         ],
@@ -174,8 +174,8 @@ def _adaptive(results: Sequence[Tables]) -> Iterator[str]:
 def _findings(results: Sequence[Tables], printed: dict[str, Any]) -> Iterator[str]:
     """The paper's claims as differences and orders, which other data can confirm or not."""
     yield "## What carries over"
-    ours = {_attack(result): Matrix.of(_embedded(result), "auroc") for result in results}
-    matrices = {**ours, "paper, FGSM": Matrix.printed(printed["auroc"])}
+    matrices = [(_attack(result), Matrix.of(_embedded(result), "auroc")) for result in results]
+    matrices.append(("paper, FGSM", Matrix.printed(printed["auroc"])))
     yield "AUROC lost by mapping (a target's own less the others'), and what explains its variance off the diagonal:"
     yield _records(
         [
@@ -186,36 +186,31 @@ def _findings(results: Sequence[Tables], printed: dict[str, Any]) -> Iterator[st
                 "explained by target": m.explained(0),
                 "explained by source": m.explained(1),
             }
-            for name, m in matrices.items()
+            for name, m in matrices
         ]
     )
     yield "How many pairs keep the order embedding ≥ PFS ≥ MFS:"
-    orders = {_attack(result): [_triple(result, pair) for pair in _embedded(result)] for result in results}
+    orders = [(_attack(result), [_triple(result, pair) for pair in _embedded(result)]) for result in results]
     pairs = [pair for sources in printed["features"]["targets"].values() for pair in sources.values()]
-    orders |= {f"paper, {attack}": [pair[attack] for pair in pairs] for attack in ("fgsm", "pgd", "carlini_wagner")}
+    orders += [(f"paper, {attack}", [pair[attack] for pair in pairs]) for attack in ATTACKS]
     yield _records(
-        [
-            {"data": name, "kept": sum(e >= p >= m for e, m, p in triples), "of": len(triples)}
-            for name, triples in orders.items()
-        ]
+        [{"data": name, "kept": sum(e >= p >= m for e, m, p in found), "of": len(found)} for name, found in orders]
     )
     yield "Distance of the last layer's accuracy on mapped rows from that on the target's own, in points (mean):"
-    own = {
-        _attack(result): [_gap(r["adversarial_accuracy"], r["mapped_accuracy_mean"], 100) for r in result["head"]]
-        for result in results
-    }
-    own["paper, FGSM"] = [_gap(row[1], row[2], 1) for row in printed["head"]["rows"]]
-    yield _records([{"data": name, "points": float(np.mean(gaps))} for name, gaps in own.items()])
+    gaps = [(_attack(result), [_gap(row, 100) for row in result["head"]]) for result in results]
+    theirs = [dict(zip(printed["head"]["columns"], row, strict=True)) for row in printed["head"]["rows"]]
+    gaps.append(("paper, FGSM", [_gap(row, 1) for row in theirs]))
+    yield _records([{"data": name, "points": float(np.mean(values))} for name, values in gaps])
 
 
-def _gap(own: float, mapped: float, scale: int) -> float:
-    return abs(own - mapped) * scale
+def _gap(row: Row, scale: int) -> float:
+    return float(abs(row["adversarial_accuracy"] - row["mapped_accuracy_mean"]) * scale)
 
 
 def _attack(result: Tables) -> str:
-    """The attack and its ball, as a row's name."""
+    """The attack and its norm, as a row's name; the section on the setting holds all its parameters."""
     setting = result["setting"][0]
-    return f"{setting['attack']} {setting['norm']} {setting['epsilon']:g}"
+    return f"{setting['attack'].partition('(')[0]} {setting['norm']}"
 
 
 def _embedded(result: Tables) -> list[Row]:

@@ -41,7 +41,7 @@ class Jamil:
     splits: int = 5
     ridge: float = 0.0
     adaptive: Spec = Spec.of("attack", "pgd", steps=50)
-    adaptive_inputs: int = 300
+    adaptive_inputs: int = 200
 
     def run(self, *, dataset: Dataset, networks: Sequence[Network], attack: Attack, adaptive: Attack) -> Tables:
         """Tables: setting, networks (Table 1), pairs (2, 3, 8, 9), controls, head (7) and adaptive."""
@@ -97,7 +97,7 @@ def studies() -> list[Spec]:
     return [
         Spec.of("study", "jamil", attack=Spec.of("attack", "fgsm")),
         Spec.of("study", "jamil", attack=Spec.of("attack", "pgd", steps=20)),
-        Spec.of("study", "jamil", attack=carlini_wagner, norm="l2", epsilon=1.0, inputs=3000),
+        Spec.of("study", "jamil", attack=carlini_wagner, norm="l2", epsilon=1.0, inputs=2000),
     ]
 
 
