@@ -1,0 +1,119 @@
+"""What opens beneath a row: the answer in words, curves, inputs, attacks, flags, pictures, the command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from leaderboard import _tables, _text
+from leaderboard._curve import curves
+from leaderboard._gallery import gallery
+from leaderboard._markup import Markup, element, joined
+from leaderboard._row import badges
+from leaderboard._strip import strip
+from leaderboard._values import interval, mapping, mappings, number, plain
+from leaderboard.rows import Board, Flag, Row
+
+_SHOWN = 12
+
+
+def detail(board: Board, row: Row) -> Markup:
+    """All that is known of a system, in sections; those without content are left out."""
+    drawn = curves(row.threats, row.metric("clean_accuracy"), board.headline)
+    curved = element("div", joined(drawn), class_="curves") if drawn else None
+    outcomes = strip(mapping(row.record.get("per_input")))
+    sections = [
+        _section("Failed tasks", _tables.failures(row), "wide"),
+        _section("Accuracy against perturbation size", curved, "wide"),
+        _section("What became of each input at the headline threat", outcomes, "wide"),
+        _section("Flags", _flags(row), "wide"),
+        _section("Attacks", _tables.attacks(board, row), "wide"),
+        _section("Threats", _tables.threats(board, row)),
+        _section("Other figures", _tables.figures(row)),
+        _section("Shifted and foreign inputs", _tables.shifts(row), "wide"),
+        _section("Adversarial images", gallery(row.record.get("gallery")), "wide"),
+        _section("Repeat it", _command(row), "wide"),
+        _section("Where it comes from", _provenance(row), "wide"),
+    ]
+    answer = joined([_answer(board, row), badges(row)])
+    return element("div", answer, element("div", joined(sections), class_="sections"), class_="detail")
+
+
+def _section(title: str, content: Markup | None, kind: str = "") -> Markup | None:
+    return element("section", element("h3", title), content, class_=kind or None) if content else None
+
+
+def _answer(board: Board, row: Row) -> Markup:
+    """The result in one sentence, and the strongest attack in another."""
+    robust = row.metric("robust_accuracy")
+    if robust is None:
+        return element("p", "No robust accuracy: the system's tasks are not all done.", class_="answer")
+    inputs = f" of {_text.whole(number(row.record.get('inputs')))} inputs" if number(row.record.get("inputs")) else ""
+    words = f"Holds {_text.percent_interval(robust)} %{inputs} against every attack of {_text.threat(board.headline)}"
+    best = _tables.strongest(board.headline, row)
+    if best is None:
+        return element("p", words + ".", class_="answer")
+    left = _text.percent(interval(best.get("robust_accuracy")))
+    alone = f"; the strongest attack alone, {_tables.attack(best)}, leaves {left} %."
+    return element("p", words + alone, class_="answer")
+
+
+def _flags(row: Row) -> Markup | None:
+    if not row.flags:
+        return None
+    order = {True: 0, None: 1, False: 2}
+    items = sorted(row.flags, key=lambda flag: (order[flag.fired], not flag.warning))
+    return element("ul", joined(map(_flag, items)), class_="flaglist")
+
+
+def _flag(flag: Flag) -> Markup:
+    state = {True: "fired", False: "did not fire", None: "not evaluated"}[flag.fired]
+    kind = ("warning" if flag.warning else "info") if flag.fired else "quiet"
+    sign = {True: "⚑" if flag.warning else "○", False: "✓", None: "?"}[flag.fired]
+    name = element("span", element("span", sign, class_="sign", aria_hidden="true"), flag.name, class_=f"badge {kind}")
+    evidence = "; ".join(f"{plain(key)}: {_short(value)}" for key, value in flag.evidence.items())
+    words = joined([element("span", state, class_="state"), " ", flag.text])
+    return element("li", name, element("span", words, element("small", evidence) if evidence else None))
+
+
+def _short(value: Any) -> str:
+    """A piece of evidence; long lists are cut."""
+    if isinstance(value, list):
+        rest = f", … ({len(value)})" if len(value) > _SHOWN else ""
+        return ", ".join(map(_short, value[:_SHOWN])) + rest if value else "none"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return plain(json.dumps(value, default=str, ensure_ascii=False) if isinstance(value, Mapping) else value)
+
+
+def _command(row: Row) -> Markup | None:
+    command = plain(row.record.get("command"))
+    if not command:
+        return None
+    return element(
+        "div", element("code", command), element("button", "Copy", type="button", data_copy=True), class_="command"
+    )
+
+
+def _provenance(row: Row) -> Markup:
+    record, environment = row.record, mapping(row.record.get("environment"))
+    known: list[tuple[str, Any]] = [
+        ("id", record.get("id")),
+        ("grid", record.get("grid")),
+        ("written", record.get("created")),
+    ]
+    known += [("MLflow run", record.get("run_id"))]
+    known += [(str(name), value) for name, value in environment.items() if name not in ("commit", "dirty")]
+    commit = plain(environment.get("commit"))[:12]
+    if commit:
+        known.append(("commit", commit + (" with uncommitted changes" if environment.get("dirty") is True else "")))
+    for part in mappings(record.get("parts")):
+        parameters = mapping(part.get("parameters"))
+        words = ", ".join(f"{plain(name)} = {_short(value)}" for name, value in parameters.items())
+        known.append((plain(part.get("name")), words or "no parameters"))
+    return element("dl", joined(_entry(plain(name), plain(value)) for name, value in known if plain(value)))
+
+
+def _entry(name: str, value: str) -> Markup:
+    return element("div", element("dt", name), element("dd", value))

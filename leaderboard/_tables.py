@@ -1,0 +1,139 @@
+"""The small tables of a system: attacks, threats, other figures, shifts, failures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from harness.types import Threat
+from leaderboard import _text
+from leaderboard._interval import area, share
+from leaderboard._markup import Markup, breakable, element, joined
+from leaderboard._values import interval, mapping, mappings, number, plain
+from leaderboard.rows import Board, Row, threat_of
+
+_ATTACKS = (
+    "Attack",
+    "Threat",
+    "Robust, % (95 %)",
+    "Broken",
+    "Median distance",
+    "Forwards per input",
+    "Backwards per input",
+    "Time",
+)
+_SHIFTS = ("Inputs", "Accepted, % (95 %)", "AUROC", "Detected at 1 % false positives, %", "Detected at 5 %, %")
+
+
+def attacks(board: Board, row: Row) -> Markup | None:
+    """A line a cell: those of the headline first, the strongest first."""
+    best = strongest(board.headline, row)
+
+    def order(cell: Mapping[str, Any]) -> tuple[bool, str, float, float]:
+        found = threat_of(cell)
+        return found != board.headline, plain(cell.get("norm")), -(found.epsilon if found else 0.0), _robust(cell)
+
+    cells = sorted(mappings(row.record.get("cells")), key=order)
+    caption = "Each attack alone. Distances are medians over the inputs it fooled, in the threat's norm."
+    return _table(_ATTACKS, [_attack_line(cell, best) for cell in cells], caption)
+
+
+def _attack_line(cell: Mapping[str, Any], best: Mapping[str, Any] | None) -> list[str]:
+    found = threat_of(cell)
+    return [
+        joined([breakable(attack(cell)), _mark("strongest") if cell is best else None]),
+        _text.threat(found) if found else _text.MISSING,
+        share(interval(cell.get("robust_accuracy"))),
+        _text.whole(number(cell.get("broken"))),
+        _text.figure(number(cell.get("median_distance"))),
+        _text.count(number(cell.get("forwards"))),
+        _text.count(number(cell.get("backwards"))),
+        _text.duration(number(cell.get("seconds"))),
+    ]
+
+
+def attack(cell: Mapping[str, Any]) -> str:
+    """The attack with its parameters."""
+    return plain(cell.get("label")) or plain(cell.get("attack")) or "unnamed"
+
+
+def strongest(headline: Threat, row: Row) -> Mapping[str, Any] | None:
+    """The cell that leaves least at the headline, alone."""
+    cells = [cell for cell in mappings(row.record.get("cells")) if threat_of(cell) == headline]
+    best = min(cells, key=_robust, default=None)
+    return None if best is None or math.isinf(_robust(best)) else best
+
+
+def _robust(cell: Mapping[str, Any]) -> float:
+    value = interval(cell.get("robust_accuracy"))
+    return math.inf if value is None else value.value
+
+
+def threats(board: Board, row: Row) -> Markup | None:
+    """Worst case at every threat of the grid."""
+    lines = [
+        [joined([_text.threat(threat), _mark("headline") if threat == board.headline else None]), share(value)]
+        for threat, value in row.threats.items()
+    ]
+    return _table(["Threat", "Robust, % (95 %)"], lines, "Worst case per input over all attacks of the threat.")
+
+
+def figures(row: Row) -> Markup | None:
+    """Every other metric: shares in per cent, areas as they are."""
+    lines: list[list[str]] = []
+    for name in mapping(row.record.get("metrics")):
+        value = row.metric(name)
+        if value is None or name == "robust_accuracy":
+            continue
+        words = plain(name).replace("_", " ")
+        if "auroc" in name:
+            lines.append([words.replace("auroc", "AUROC"), area(value)])
+        elif 0 <= value.value <= 1:
+            lines.append([f"{words}, %", share(value)])
+        else:
+            lines.append([words, _text.figure(value.value)])
+    return _table(["Figure", "Value (95 %)"], lines)
+
+
+def shifts(row: Row) -> Markup | None:
+    """Inputs from elsewhere: how many are accepted, and how well the score tells them apart."""
+    lines = [
+        [
+            breakable(plain(shift.get("name")) or "unnamed"),
+            share(interval(shift.get("accepted"))),
+            area(interval(shift.get("auroc"))),
+            *(share(interval(shift.get(name))) for name in ("tpr_at_1", "tpr_at_5")),
+        ]
+        for shift in mappings(row.record.get("shifts"))
+    ]
+    return _table(_SHIFTS, lines, "No attacker; never part of the worst case.")
+
+
+def failures(row: Row) -> Markup | None:
+    """Tasks that failed and the last line of their errors."""
+    lines = [[breakable(plain(item.get("task"))), plain(item.get("error"))] for item in row.failed]
+    return _table(["Task", "Error"], lines, "They are tried again when the command is repeated.")
+
+
+def _mark(word: str) -> Markup:
+    return element("span", word, class_="badge info")
+
+
+def _table(header: Sequence[str], lines: Iterable[Sequence[str]], caption: str = "") -> Markup | None:
+    """A table whose first column names its lines; on narrow screens every line is a card. None without lines."""
+    rows = [element("tr", _name(line[0]), joined(map(_cell, header[1:], line[1:])), role="row") for line in lines]
+    if not rows:
+        return None
+    titles = joined(element("th", title, scope="col", role="columnheader") for title in header)
+    head = element("thead", element("tr", titles, role="row"), role="rowgroup")
+    note = element("caption", caption) if caption else None
+    return element("table", note, head, element("tbody", joined(rows), role="rowgroup"), class_="small", role="table")
+
+
+def _name(content: str) -> Markup:
+    return element("th", content, scope="row", role="rowheader")
+
+
+def _cell(title: str, content: str) -> Markup:
+    return element("td", content, role="cell", data_label=title)

@@ -1,0 +1,94 @@
+"""Boards as CSV and JSON, for spreadsheets and programs."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from leaderboard.rows import Board, Row
+
+_METRICS = ("robust_accuracy", "clean_accuracy", "auroc")
+_COSTS = ("seconds", "forwards", "parameters")
+_LEFT_OUT = frozenset({"per_input", "gallery"})
+
+
+def csv_text(boards: Sequence[Board]) -> str:
+    """A line a system, shares as fractions; a text that a spreadsheet would compute gets an apostrophe before it."""
+    lines = [_columns(board, row) for board in boards for row in board.rows]
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names or ["rank"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _harmless(value) for name, value in line.items()} for line in lines)
+    return out.getvalue()
+
+
+def _columns(board: Board, row: Row) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "suite": board.suite,
+        "size": board.size,
+        "seed": board.seed,
+        "dataset": board.dataset,
+        "victim": board.victim,
+        "norm": board.headline.norm,
+        "epsilon": board.headline.epsilon,
+        "knowledge": board.headline.knowledge,
+        "rank": row.rank,
+        "tied": row.tied,
+        "defense": row.name,
+        "authors": row.author,
+        "roles": " ".join(row.roles),
+        "track": row.track,
+    }
+    for name in _METRICS:
+        found = row.metric(name)
+        line[name], line[f"{name}_low"], line[f"{name}_high"] = (
+            (found.value, found.low, found.high) if found else (None, None, None)
+        )
+    for threat, value in row.threats.items():
+        line[f"robust_{threat.norm}_{threat.epsilon:g}_{threat.knowledge}"] = value.value
+    costs = {name: row.cost(name) for name in _COSTS}
+    flags = " ".join(flag.name for flag in row.fired if flag.warning)
+    return line | costs | {"flags": flags, "failed": len(row.failed), "id": row.record.get("id")}
+
+
+def _harmless(value: Any) -> Any:
+    if isinstance(value, float) and math.isnan(value):
+        return ""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+
+
+def json_text(boards: Sequence[Board]) -> str:
+    """A list of boards, each with its ranked records; per-input outcomes and pictures stay in the records."""
+    return json.dumps([_board(board) for board in boards], indent=1, allow_nan=False) + "\n"
+
+
+def _board(board: Board) -> dict[str, Any]:
+    head = board.headline
+    systems = [
+        {"rank": row.rank, "tied": row.tied, "flagged": row.flagged}
+        | {name: finite(value) for name, value in row.record.items() if name not in _LEFT_OUT}
+        for row in board.rows
+    ]
+    return {
+        "suite": board.suite,
+        "size": board.size,
+        "seed": board.seed,
+        "dataset": board.dataset,
+        "victim": board.victim,
+        "headline": {"norm": head.norm, "epsilon": head.epsilon, "knowledge": head.knowledge},
+        "systems": systems,
+    }
+
+
+def finite(value: Any) -> Any:
+    """JSON without NaN and infinities: they become null."""
+    if isinstance(value, Mapping):
+        return {str(name): finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

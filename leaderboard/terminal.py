@@ -1,0 +1,114 @@
+"""Boards for a terminal, in colour where there is one."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rich import box
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from harness.types import Interval
+from leaderboard import _text
+from leaderboard.rows import Board, Row
+
+_BAR = 20
+
+
+def shown(found: Sequence[Board], *, width: int | None = None, colour: bool | None = None) -> str:
+    """Boards as text, as wide as the terminal; colours only if standard output is one."""
+    if not found:
+        return "No systems yet: `harness run quick` evaluates the first ones."
+    out = io.StringIO()
+    terminal = sys.stdout.isatty() if colour is None else colour
+    width = width or (shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 140)
+    console = Console(file=out, width=width, force_terminal=terminal, highlight=False, emoji=False, markup=False)
+    for board in found:
+        console.print(_board(board, width))
+    return out.getvalue().rstrip("\n")
+
+
+def _board(board: Board, width: int) -> Group:
+    heading = [Text(board.title, style="bold"), Text(board.provenance, style="dim")]
+    notes = [Text(f"Note: {note}", style="yellow") for note in board.notes]
+    columns = list(_columns(board, width))
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for column in columns:
+        least = min(column.least, max((len(column.text(row)) for row in board.rows), default=0))
+        justify: Literal["left", "right"] = "left" if column.least else "right"
+        wraps = column.title in ("defense", "flags")
+        grid.add_column(column.title, justify=justify, min_width=least or None, no_wrap=not wraps, overflow="fold")
+    for row in board.rows:
+        grid.add_row(*(column.text(row) for column in columns))
+    return Group(*heading, *notes, grid)
+
+
+@dataclass(frozen=True)
+class _Column:
+    title: str
+    text: Callable[[Row], Text]
+    least: int = 0
+
+
+def _columns(board: Board, width: int) -> Iterator[_Column]:
+    """What fits: time and the interval's picture from 110 characters on, other threats and AUROC from 180 on."""
+    yield _Column("rank", lambda row: Text(row.place))
+    yield _Column("defense", lambda row: Text(row.name), least=20 if width < 110 else 40)
+    yield _Column("robust %", lambda row: Text(_text.percent(row.metric("robust_accuracy")), style="bold"))
+    yield _Column("95 %", lambda row: Text(_text.percent_range(row.metric("robust_accuracy")), style="dim"))
+    if width >= 110:
+        yield _Column("0" + "100 %".rjust(_BAR - 1), _bar, least=_BAR)
+    yield _Column("clean %", lambda row: Text(_text.percent(row.metric("clean_accuracy"))))
+    if width >= 180:
+        for threat in board.beside:
+            title = _text.threat(threat).replace(", ", " %\n")
+            yield _Column(title, lambda row, threat=threat: Text(_text.percent(row.threats.get(threat))))  # type: ignore[misc]
+        if any(row.metric("auroc") for row in board.rows):
+            yield _Column("AUROC", lambda row: Text(_text.area(row.metric("auroc")).split(" ")[0]))
+    if width >= 110:
+        yield _Column("time", lambda row: Text(_text.duration(row.cost("seconds"))))
+    yield _Column("flags", _flags, least=17)
+
+
+def _bar(row: Row) -> Text:
+    """The interval as a line, the value on it as a point, clean accuracy as a ring."""
+    line = ["·"] * _BAR
+    robust, clean = row.metric("robust_accuracy"), row.metric("clean_accuracy")
+    if robust is not None:
+        first, last = (_place(end) for end in _ends(robust))
+        line[first : last + 1] = ["━"] * (last - first + 1)
+    if clean is not None:
+        line[_place(clean.value)] = "○"
+    if robust is not None:
+        line[_place(robust.value)] = "●"
+    text = Text("".join(line), style="cyan")
+    text.highlight_regex("·", "dim")
+    return text
+
+
+def _ends(value: Interval) -> tuple[float, float]:
+    bounded = value.low == value.low and value.high == value.high
+    return (value.low, value.high) if bounded else (value.value, value.value)
+
+
+def _place(value: float) -> int:
+    return min(_BAR - 1, max(0, int(value * _BAR)))
+
+
+def _flags(row: Row) -> Text:
+    text = Text()
+    for flag in row.fired:
+        separator = ", " if text else ""
+        text.append(
+            f"{separator}⚑ {flag.name}" if flag.warning else f"{separator}{flag.name}",
+            "yellow" if flag.warning else "dim",
+        )
+    if row.failed:
+        text.append(f"{', ' if text else ''}✗ {len(row.failed)} failed", "red")
+    return text
