@@ -173,24 +173,24 @@ class _Model(nn.Module):
 
 def _target(view: View, x: Tensor, y: Tensor, draws: Draws) -> tuple[Any, Any]:
     """foolbox's model of the view, and its criterion: another class than y, and not rejected."""
-    import foolbox
+    from foolbox.criteria import Misclassification
+    from foolbox.models.pytorch import PyTorchModel
 
-    class WrongAndAccepted(foolbox.criteria.Misclassification):  # type: ignore[misc]
+    class WrongAndAccepted(Misclassification):  # type: ignore[misc]
         def __call__(self, perturbed: Any, outputs: Any) -> Any:
             wrong = super().__call__(perturbed, outputs)
             return wrong if rejected is None else wrong.logical_and(outputs.argmax(axis=-1) != rejected)
 
     model = _Model(view, draws, len(x)).eval()
     rejected = model.rejected(x)
-    return foolbox.PyTorchModel(model, bounds=(0, 1), device=x.device), WrongAndAccepted(y)
+    return PyTorchModel(model, bounds=(0, 1), device=x.device), WrongAndAccepted(y)
 
 
 def _start(model: Any, x: Tensor, criterion: Any) -> tuple[Tensor, Tensor]:
     """Inputs blended with noise until they are adversarial, and which are: some attacks raise without a start."""
-    import foolbox
+    from foolbox.attacks.blended_noise import LinearSearchBlendedUniformNoiseAttack
 
-    attack = foolbox.attacks.LinearSearchBlendedUniformNoiseAttack(steps=50)
-    _, start, begun = attack(model, x, criterion, epsilons=None)
+    _, start, begun = LinearSearchBlendedUniformNoiseAttack(steps=50)(model, x, criterion, epsilons=None)
     return start, begun
 
 
