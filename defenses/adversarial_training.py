@@ -30,7 +30,7 @@ class AdversarialTraining:
     epsilon: float = 0.1
     attack: Spec = Spec.of("attack", "pgd", steps=4)
     warm_start: bool = True
-    updates: int = 800
+    updates: int = 600
     batch_size: int = 128
     learning_rate: float = 2e-3
 
