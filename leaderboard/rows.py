@@ -173,8 +173,9 @@ class Board(Setting):
     def provenance(self) -> str:
         """Suite, size, number of inputs, seed and day in a line."""
         inputs = f"{_text.whole(self.inputs)} test inputs" if self.inputs else ""
+        named = [f"{name} {value}" for name, value in (("suite", self.suite), ("size", self.size)) if value]
         seed = f"seed {self.seed}" if self.seed else ""
-        return " · ".join(filter(None, (f"suite {self.suite}", f"size {self.size}", inputs, seed, self.created)))
+        return " · ".join(filter(None, (*named, inputs, seed, self.created)))
 
     @property
     def beside(self) -> list[Threat]:

@@ -57,14 +57,15 @@ class _Column:
 
 
 def _columns(board: Board, width: int) -> Iterator[_Column]:
-    """What fits: time and the interval's picture from 110 characters on, other threats and AUROC from 180 on."""
+    """What fits: more columns from 76 characters on, then from 110, then from 180."""
     yield _Column("rank", lambda row: Text(row.place))
-    yield _Column("defense", lambda row: Text(row.name), least=20 if width < 110 else 40)
+    yield _Column("defense", lambda row: Text(row.name), least=12 if width < 76 else 20 if width < 110 else 40)
     yield _Column("robust %", lambda row: Text(_text.percent(row.metric("robust_accuracy")), style="bold"))
     yield _Column("95 %", lambda row: Text(_text.percent_range(row.metric("robust_accuracy")), style="dim"))
     if width >= 110:
         yield _Column("0" + "100 %".rjust(_BAR - 1), _bar, least=_BAR)
-    yield _Column("clean %", lambda row: Text(_text.percent(row.metric("clean_accuracy"))))
+    if width >= 76:
+        yield _Column("clean %", lambda row: Text(_text.percent(row.metric("clean_accuracy"))))
     if width >= 180:
         for threat in board.beside:
             title = _text.threat(threat).replace(", ", " %\n")
@@ -73,7 +74,7 @@ def _columns(board: Board, width: int) -> Iterator[_Column]:
             yield _Column("AUROC", lambda row: Text(_text.area(row.metric("auroc")).split(" ")[0]))
     if width >= 110:
         yield _Column("time", lambda row: Text(_text.duration(row.cost("seconds"))))
-    yield _Column("flags", _flags, least=17)
+    yield _Column("flags", _flags, least=12 if width < 76 else 17)
 
 
 def _bar(row: Row) -> Text:

@@ -1,0 +1,153 @@
+"""The page: whole, escaped, without network, and as good without script for the first rows."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from leaderboard.html import SHOWN, page
+from leaderboard.rows import boards
+
+EVIL = "<img src=x onerror=alert(1)>\"'</script><script>alert(2)</script>"
+VOID = {"img", "input", "meta", "link", "wbr", "br"}
+
+
+class Reader(HTMLParser):
+    """Counts elements and checks that every one is closed in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen, self.attributes = [], {}, []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen[tag] = self.seen.get(tag, 0) + 1
+        self.attributes += [(tag, *pair) for pair in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def read(text):
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == []
+    return reader
+
+
+def data(text):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
+
+
+def test_the_page_is_well_formed_and_asks_no_network(made):
+    reader = read(page(boards(made.store())))
+    for tag, name, value in reader.attributes:
+        assert name not in ("onclick", "onerror", "onload")
+        if name in ("src", "href"):
+            assert value.startswith("data:"), (tag, value)
+    assert reader.seen["script"] == 2
+
+
+def test_every_text_of_a_stranger_is_escaped(made):
+    def poisoned(value):
+        if isinstance(value, dict):
+            return {EVIL if name in ("b", "sigma") else name: poisoned(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [poisoned(item) for item in value]
+        return EVIL if isinstance(value, str) else value
+
+    record = poisoned(made.system(submission={"name": "n", "authors": ["a"]}, shifts=[made.shift("kmnist", 0.5, 0.9)]))
+    record["failed"] = [{"task": EVIL, "error": EVIL}]
+    record["per_input"]["breaker"] = [EVIL] * len(record["per_input"]["index"])
+    reader = read(page(boards([record])))
+    assert "img" not in reader.seen
+    assert reader.seen["script"] == 2
+    assert not any(name.startswith("on") for _, name, _ in reader.attributes)
+
+
+def test_pictures_are_png_or_absent(made):
+    picture = {
+        "index": 1,
+        "clean_png": '" onerror="alert(1)',
+        "adversarial_png": base64.b64encode(b"<svg onload=alert(1)>").decode(),
+    }
+    reader = read(page(boards([made.system(gallery=[picture])])))
+    assert "img" not in reader.seen
+    assert read(page(boards([made.system()]))).seen["img"] == 18
+
+
+def test_an_empty_store_and_all_failed(made):
+    assert "No systems yet" in page([])
+    text = page(boards([made.failed("a"), made.failed("b")]))
+    read(text)
+    assert "No robust accuracy" in text
+    assert "returned NaN" in text
+
+
+def test_missing_values_and_nan(made):
+    needed = ("schema", "suite", "dataset", "victim", "defense", "headline")
+    bare = {name: value for name, value in made.system().items() if name in needed}
+    odd = made.system(
+        metrics={"robust_accuracy": {"value": 0.5}, "clean_accuracy": {"value": math.nan}, "odd": {"value": 12.5}},
+        threats=[{"norm": "linf", "epsilon": 0.1, "knowledge": "adaptive", "robust_accuracy": {"value": 0.5}}],
+        cells=[{"attack": None}, None, {"attack": "pgd", "robust_accuracy": {"value": math.nan}}],
+        flags=[{"name": None, "fired": None, "evidence": {"a": [1.5, None, {"b": math.nan}]}}],
+        gallery=[{}],
+        environment=None,
+        parts=[{"name": "x", "parameters": None}],
+        command=None,
+        id=None,
+    )
+    text = page(boards([bare, odd]))
+    read(text)
+    body = re.sub(r"<(script|style)\b.*?</\1>", "", text, flags=re.S)
+    assert not re.search(r"\b(nan|inf|None)\b", body)
+
+
+def test_the_first_rows_stand_in_the_page_and_the_rest_waits(made):
+    records = [
+        made.system("none", robust=0.0, id=f"{i:016x}", per_input={}, gallery=[], cells=[]) for i in range(SHOWN + 5)
+    ]
+    text = page(boards(records))
+    read(text)
+    shown, rest = text.split('<template class="rest">')
+    assert shown.count('class="system"') == SHOWN
+    assert rest.count('class="system"') == 5
+    assert len(data(text)["rows"]) == SHOWN + 5
+
+
+def test_what_the_script_gets(made):
+    (first, second) = data(page(boards([made.system("a"), made.failed("b")])))["rows"]
+    assert first["sort"]["robust"] == 0.5
+    assert second["sort"]["rank"] is None
+    assert second["filter"]["flags"] == ["without flags", "failed tasks"]
+    assert first["filter"]["threat"] == ["ℓ∞ 0.1, adaptive"]
+
+
+def test_the_row_says_rank_interval_flags_and_what_broke_it(made):
+    flags = [made.flag("zero-gradient", fired=True)]
+    text = page(boards([made.system("a"), made.system("a", flags=flags)]))
+    assert text.count(">=1</td>") == 2
+    assert "46.9–53.1" in text
+    assert re.search(r'class="badge warning"[^>]*><span class="sign" aria-hidden="true">⚑</span>zero-gradient', text)
+    assert "the strongest attack alone, pgd(steps=40), leaves" in text
+    assert "broken by pgd(steps=40)" in text
+
+
+@pytest.mark.parametrize("number", [1, 99, 100, 101, 1000])
+def test_every_input_has_one_outcome(made, number):
+    text = page(boards([made.system(clean=0.8, robust=0.4, inputs=number)]))
+    counts = re.findall(r"<li><svg[^>]*>.*?</svg><b>([\d,]+)</b>", text)
+    assert sum(int(count.replace(",", "")) for count in counts) == number
+
+
+def test_one_epsilon_makes_a_curve_and_none_makes_none(made):
+    one = {"norm": "linf", "epsilon": 0.1, "knowledge": "adaptive", "robust_accuracy": made.interval(0.5)}
+    assert page(boards([made.system(threats=[one])])).count('<figure class="curve">') == 1
+    assert page(boards([made.system(threats=[])])).count('<figure class="curve">') == 0

@@ -1,0 +1,115 @@
+"""The command `leaderboard`."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import types
+
+import pytest
+
+import leaderboard
+from leaderboard import board, paper
+from leaderboard.cli import main
+
+
+@pytest.fixture
+def home(tmp_path, made):
+    folder = tmp_path / "runs" / "records"
+    folder.mkdir(parents=True)
+    for record in made.store(victims=("cnn",)):
+        (folder / f"{record['id']}.json").write_text(json.dumps(record))
+    return tmp_path / "runs"
+
+
+def test_build_writes_four_files_and_prints_them(home, capsys):
+    assert main(["build", "--home", str(home)]) == 0
+    paths = capsys.readouterr().out.split()
+    names = ["leaderboard.html", "leaderboard.md", "leaderboard.csv", "leaderboard.json"]
+    assert paths == [str(home / "board" / name) for name in names]
+    assert sorted(path.name for path in (home / "board").iterdir()) == sorted(names)
+
+
+def test_building_twice_gives_the_same_bytes(home, tmp_path):
+    for out in ("a", "b"):
+        assert main(["build", "--home", str(home), "--out", str(tmp_path / out)]) == 0
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_the_folder_comes_from_the_environment_or_lies_here(home, monkeypatch, capsys):
+    monkeypatch.setenv("HARNESS_HOME", str(home))
+    assert main(["show"]) == 0
+    monkeypatch.delenv("HARNESS_HOME")
+    monkeypatch.chdir(home.parent)
+    assert main(["show"]) == 0
+    first, second = capsys.readouterr().out.split("suite fashion-0")[:2]
+    assert "adversarial_training" in first
+    assert "adversarial_training" in second
+
+
+@pytest.mark.parametrize(("form", "start"), [("--markdown", "# Leaderboard"), ("--csv", "suite,size"), ("--json", "[")])
+def test_show_in_other_forms(home, capsys, form, start):
+    assert main(["show", form, "--home", str(home)]) == 0
+    assert capsys.readouterr().out.startswith(start)
+
+
+def test_an_empty_store_is_no_error_and_a_missing_one_is(tmp_path, capsys):
+    assert main(["show", "--home", str(tmp_path)]) == 2
+    assert "harness run quick" in capsys.readouterr().err
+    (tmp_path / "records").mkdir()
+    assert main(["build", "--home", str(tmp_path)]) == 0
+    assert main(["show", "--home", str(tmp_path)]) == 0
+    assert "No systems yet" in capsys.readouterr().out
+
+
+def test_skipped_files_are_named_on_standard_error(home, capsys):
+    (home / "records" / "zz.json").write_text("{")
+    assert main(["show", "--json", "--home", str(home)]) == 0
+    captured = capsys.readouterr()
+    assert "zz.json skipped: not JSON" in captured.err
+    json.loads(captured.out)
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "a.md"
+    board.write(path, "old")
+    monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+    with pytest.raises(OSError, match="no space"):
+        board.write(path, "new")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.md"]
+    assert path.read_text() == "old"
+
+
+def test_a_paper_is_studied_reported_and_written(tmp_path, monkeypatch, capsys):
+    module = types.SimpleNamespace(studies=lambda: ["one", "two"], report=lambda results: f"# Report {results}\n")
+    api = types.SimpleNamespace(study=lambda spec, *, home, device: {spec: [device]})
+    known = {"leaderboard.papers.jamil": module, "harness.api": api}
+    monkeypatch.setattr(paper.importlib, "import_module", known.__getitem__)
+    assert main(["paper", "jamil", "--home", str(tmp_path)]) == 0
+    text = "# Report [{'one': ['cpu']}, {'two': ['cpu']}]\n"
+    assert capsys.readouterr().out == text
+    assert (tmp_path / "board" / "papers" / "jamil.md").read_text() == text
+
+
+@pytest.mark.parametrize("name", ["jamill", "_jamil_maps", "../jamil", "os"])
+def test_an_unknown_paper_names_the_known_ones(tmp_path, capsys, name):
+    assert main(["paper", name, "--home", str(tmp_path)]) == 2
+    assert "known: jamil" in capsys.readouterr().err
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom leaderboard.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'numpy', 'pandas', 'mlflow', 'rich'} & set(sys.modules)), file=sys.stderr)"
+    )
+    start = time.perf_counter()
+    root = os.path.dirname(os.path.dirname(leaderboard.__file__))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    assert time.perf_counter() - start < 5
+    assert done.stderr.strip() == "[]"
+    assert "paper" in done.stdout

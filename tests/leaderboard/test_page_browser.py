@@ -1,0 +1,236 @@
+"""The page in Chromium: sort, filter, open a row, the state in the address, narrow screens, a sandboxed frame."""
+
+from __future__ import annotations
+
+import html
+import shutil
+from contextlib import contextmanager
+
+import pytest
+
+from leaderboard import build
+
+pytestmark = pytest.mark.browser
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+DRIVER = shutil.which("chromedriver") or "/usr/bin/chromedriver"
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+]
+EVIL = "<img src=x onerror=document.title='evil'>"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (pip install '.[browser]')")
+    for program in (CHROMIUM, DRIVER):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def url(made, tmp_path_factory):
+    records = [*made.store(), made.system(EVIL, robust=0.4)]
+    return build(records, tmp_path_factory.mktemp("board"))[0].as_uri()
+
+
+@pytest.fixture
+def page(browser, url):
+    """The page freshly loaded; afterwards nothing may stand in the console."""
+    browser.get("about:blank")
+    browser.get_log("browser")
+    browser.get(url)
+    yield browser
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
+
+
+@contextmanager
+def width(browser, pixels):
+    metrics = {"width": pixels, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    yield
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def all_of(page, selector):
+    return page.find_elements("css selector", selector)
+
+
+def names(page, board=0):
+    script = "return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)"
+    return page.execute_script(script, f"[data-board='{board}'] tbody .name button")
+
+
+def column(page, name, board=0):
+    script = "return [...document.querySelectorAll(arguments[0])].map(e => e.firstChild.textContent)"
+    return page.execute_script(script, f"[data-board='{board}'] tbody td.{name}")
+
+
+def head(page, key):
+    return all_of(page, f"[data-board='0'] button[data-sort='{key}']")[0]
+
+
+def choose(page, name, value):
+    script = (
+        "const field = document.forms[0].elements[arguments[0]]; field.value = arguments[1];"
+        "field.dispatchEvent(new Event('input', {bubbles: true}))"
+    )
+    page.execute_script(script, name, value)
+
+
+def address(page):
+    return page.execute_script("return location.hash")
+
+
+def test_the_ranking_is_the_first_order(page):
+    assert column(page, "rank")[:4] == ["=1", "=1", "=1", "4"]
+    assert head(page, "rank").find_element("xpath", "..").get_attribute("aria-sort") == "ascending"
+    assert address(page) == ""
+
+
+def test_sort_by_a_header_both_ways_and_missing_values_last(page):
+    button = head(page, "clean")
+    button.click()
+    down = column(page, "clean")
+    assert down[:-1] == sorted(down[:-1], key=float, reverse=True)
+    assert down[-1] == "–"
+    assert button.find_element("xpath", "..").get_attribute("aria-sort") == "descending"
+    button.click()
+    up = column(page, "clean")
+    assert up[:-1] == sorted(up[:-1], key=float)
+    assert up[-1] == "–"
+    assert address(page) == "#sort=clean&order=up"
+    assert page.switch_to.active_element == button
+
+
+def test_filters_hide_rows_and_boards_and_say_how_many(page):
+    choose(page, "victim", "resnet18")
+    assert [section.is_displayed() for section in all_of(page, "section[data-board]")] == [False, True, False]
+    assert all_of(page, ".live")[0].text == "9 of 22 systems"
+    choose(page, "flags", "zero-gradient")
+    assert names(page, 1) == ["bit_depth"]
+    all_of(page, "button[type=reset]")[0].click()
+    assert all_of(page, ".live")[0].text == "22 systems"
+    assert address(page) == ""
+
+
+def test_search_by_text(page):
+    choose(page, "q", "Stranger")
+    assert names(page) == ["my_defense.py:MyDefense"]
+    choose(page, "q", "nobody has this name")
+    assert all_of(page, ".live")[0].text == "0 of 22 systems"
+
+
+def test_a_row_opens_and_closes(page):
+    button = all_of(page, "[data-board='0'] tbody .name button")[2]
+    button.click()
+    assert button.get_attribute("aria-expanded") == "true"
+    detail = page.find_element("id", button.get_attribute("aria-controls"))
+    titles = [title.text for title in detail.find_elements("tag name", "h3")]
+    assert {"Attacks", "Threats", "Flags", "Adversarial images", "Repeat it"} <= set(titles)
+    assert all(
+        page.execute_script("return arguments[0].naturalWidth", image) == 28
+        for image in detail.find_elements("tag name", "img")
+    )
+    assert page.switch_to.active_element == button
+    button.click()
+    assert button.get_attribute("aria-expanded") == "false"
+    assert all_of(page, ".detail") == []
+
+
+def test_the_address_holds_the_whole_state(page, url):
+    choose(page, "victim", "cnn")
+    choose(page, "role", "detector")
+    choose(page, "q", "svm")
+    head(page, "name").click()
+    all_of(page, "[data-board='0'] tbody .name button")[1].click()
+    state, shown = address(page), (names(page), len(all_of(page, ".detail")))
+    assert len(shown[0]) == 3
+    assert shown[1] == 1
+    page.get("about:blank")
+    page.get(url + state)
+    assert (names(page), len(all_of(page, ".detail"))) == shown
+    assert address(page) == state
+    page.execute_script("location.hash = ''")
+    page.execute_async_script("setTimeout(arguments[0], 50)")
+    assert all_of(page, ".live")[0].text == "22 systems"
+
+
+@pytest.mark.parametrize(
+    "fragment", ["sort=nothing&order=down&open=x,y&victim=unknown", "%E0%A4%A", "open=%3Cimg%3E&q=%3C"]
+)
+def test_a_wrong_address_does_no_harm(browser, url, fragment):
+    browser.get("about:blank")
+    browser.get(f"{url}#{fragment}")
+    assert all_of(browser, ".live")[0].text.endswith("systems")
+    assert browser.get_log("browser") == []
+
+
+def test_a_name_is_text(page):
+    assert EVIL in names(page)
+    all_of(page, "[data-board='0'] tbody .name button")[names(page).index(EVIL)].click()
+    assert page.title == "Robustness leaderboard"
+
+
+def test_light_and_dark(page):
+    button = all_of(page, ".theme")[0]
+    colours = set()
+    for _ in range(3):
+        button.click()
+        colours.add(page.execute_script("return getComputedStyle(document.body).backgroundColor"))
+    assert len(colours) == 2
+    assert button.text == "Theme: system"
+
+
+@pytest.mark.parametrize("pixels", [360, 715, 1600])
+def test_nothing_scrolls_sideways(page, pixels):
+    with width(page, pixels):
+        for button in all_of(page, "tbody .name button")[:3]:
+            button.click()
+        assert page.execute_script("return document.documentElement.scrollWidth") <= pixels
+        inner = page.execute_script(
+            "return [...document.querySelectorAll('.scroll')].map(e => e.scrollWidth - e.clientWidth)"
+        )
+        assert max(inner) <= 0
+
+
+def test_copying_the_command_tells_what_happened(page):
+    all_of(page, "tbody .name button")[0].click()
+    button = all_of(page, "[data-copy]")[0]
+    button.click()
+    page.execute_async_script("setTimeout(arguments[0], 100)")
+    assert button.text in ("Copied", "Selected")
+
+
+def test_in_a_sandboxed_frame(browser, url, tmp_path):
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f'<iframe id="f" sandbox="allow-scripts" width="715" height="900" src="{html.escape(url)}"></iframe>'
+    )
+    browser.get(frame.as_uri())
+    browser.get_log("browser")
+    browser.switch_to.frame("f")
+    try:
+        all_of(browser, ".theme")[0].click()
+        head(browser, "name").click()
+        assert names(browser) == sorted(names(browser), key=str.lower)
+        all_of(browser, "tbody .name button")[0].click()
+        assert len(all_of(browser, ".detail")) == 1
+        assert address(browser).startswith("#sort=name&open=")
+    finally:
+        browser.switch_to.default_content()
+    assert browser.get_log("browser") == []

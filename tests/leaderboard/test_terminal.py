@@ -1,0 +1,40 @@
+"""Boards for a terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from leaderboard import table
+from leaderboard.rows import boards
+from leaderboard.terminal import shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_no_line_is_wider_than_the_terminal_and_nothing_important_is_lost(made, width):
+    text = shown(boards(made.store()), width=width, colour=False)
+    assert max(map(len, text.splitlines())) <= width
+    assert "61.8" in text
+    assert "⚑" in text
+    assert "✗ 1 failed" in text
+
+
+def test_flags_are_whole_at_eighty_columns(made):
+    record = made.system(flags=[made.flag("zero-gradient", fired=True)])
+    assert "zero-gradient" in shown(boards([record]), width=80, colour=False)
+
+
+def test_colour_only_where_asked(made):
+    found = boards([made.system()])
+    assert "\x1b[" in shown(found, width=100, colour=True)
+    assert "\x1b[" not in shown(found, width=100, colour=False)
+    assert "\x1b[" not in table([made.system()])
+
+
+def test_a_name_is_no_markup(made):
+    text = shown(boards([made.system("[red]a[/] :smile: \x1b[31m")]), width=120, colour=False)
+    assert "[red]a[/] :smile:" in text
+    assert "\x1b" not in text
+
+
+def test_an_empty_store():
+    assert "harness run quick" in table([])
