@@ -19,8 +19,9 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to train: passes over the data, but at least `least_steps` steps, so that one default serves small data too.
+    """How to train, with one default for small and large data: passes over the data, but at least `least_steps` steps.
 
+    Batches are smaller than `batch_size` where a pass would have fewer than twelve, but hold 16 inputs if there are any.
     shift: largest random translation, as a fraction of the image's side; flip: random mirror images.
     optimizer: parameters -> optimizer, whose learning rate is the peak of a one-cycle schedule.
     """
@@ -34,7 +35,11 @@ class Recipe:
 
     def steps(self, size: int) -> int:
         """The number of steps for so many inputs."""
-        return max(self.least_steps, self.epochs * max(1, size // self.batch_size))
+        return max(self.least_steps, self.epochs * (size // self.batch(size)))
+
+    def batch(self, size: int) -> int:
+        """The number of inputs in a batch, for so many inputs."""
+        return min(self.batch_size, max(16, size // 12), size)
 
 
 def train(
@@ -50,7 +55,7 @@ def train(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps + 1, pct_start=0.2)
     network.train()
     value = torch.zeros(())
-    batches = islice(_batches(data.y, recipe.batch_size), steps)
+    batches = islice(_batches(data.y, recipe.batch(len(data))), steps)
     for rows in progress.steps(batches, title, total=steps):
         x = augmented(data.x[rows], shift=recipe.shift, flip=recipe.flip)
         value = loss(network(x), data.y[rows])
@@ -64,9 +69,8 @@ def train(
         raise ValueError(f"{title}: the loss is {last} after {steps} steps; lower learning_rate (it is {peak:g})")
 
 
-def _batches(y: Tensor, batch_size: int) -> Iterator[Tensor]:
+def _batches(y: Tensor, size: int) -> Iterator[Tensor]:
     """Rows of whole batches in random order, without end; a pass leaves out the inputs that fill no batch."""
-    size = min(batch_size, len(y))
     while True:
         order = torch.randperm(len(y), device=y.device)
         yield from order[: len(y) // size * size].view(-1, size)

@@ -24,8 +24,8 @@ class CNN:
 
     width: int = 32
     hidden: int = 128
-    epochs: int = 10
-    batch_size: int = 64
+    epochs: int = 8
+    batch_size: int = 128
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     dropout: float = 0.3

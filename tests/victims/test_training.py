@@ -33,6 +33,11 @@ def test_small_data_get_the_least_steps():
     assert [recipe.steps(size) for size in (5, 10, 30, 40, 100, 109)] == [7, 7, 7, 8, 20, 20]
 
 
+def test_small_data_get_small_batches():
+    recipe = Recipe(adam(1e-3, 0.0), epochs=1, batch_size=128)
+    assert [recipe.batch(size) for size in (5, 100, 810, 1536, 50_000)] == [5, 16, 67, 128, 128]
+
+
 def test_takes_so_many_steps_on_whole_batches():
     sizes = []
 
@@ -53,9 +58,9 @@ def test_a_pass_sees_every_input_once():
             return super().forward(x)
 
     data = blobs()
-    train(Watch(4, 2), data, recipe=Recipe(adam(1e-3, 0.0), epochs=2, batch_size=20, least_steps=1))
-    for first in (0, 3):
-        rows = torch.cat(seen[first : first + 3])
+    train(Watch(4, 2), data, recipe=Recipe(adam(1e-3, 0.0), epochs=2, batch_size=15, least_steps=1))
+    for first in (0, 4):
+        rows = torch.cat(seen[first : first + 4])
         assert torch.equal(rows[rows[:, 1].argsort()], data.x[data.x[:, 1].argsort()])
 
 
