@@ -21,7 +21,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 class Recipe:
     """How to train, with one default for small and large data: passes over the data, but at least `least_steps` steps.
 
-    Batches are smaller than `batch_size` where a pass would have fewer than twelve, but hold 16 inputs if there are any.
+    Batches are smaller than `batch_size` where a pass would have fewer than twelve, but not below 16 inputs.
     shift: largest random translation, as a fraction of the image's side; flip: random mirror images.
     optimizer: parameters -> optimizer, whose learning rate is the peak of a one-cycle schedule.
     """
