@@ -55,7 +55,9 @@ def _answer(board: Board, row: Row) -> Markup:
     if best is None:
         return element("p", words + ".", class_="answer")
     left = _text.percent(interval(best.get("robust_accuracy")))
-    alone = f"; the strongest attack alone, {_tables.attack(best)}, leaves {left} %."
+    knowledge = plain(best.get("knowledge"))
+    how = f" ({knowledge})" if knowledge != board.headline.knowledge else ""
+    alone = f"; the strongest attack alone, {_tables.attack(best)}{how}, leaves {left} %."
     return element("p", words + alone, class_="answer")
 
 

@@ -82,11 +82,12 @@ def _bar(found: Sequence[Fate], total: int) -> Markup:
 
 
 def _path(fate: Fate) -> str:
-    """Squares as one path; inputs that were wrong anyway are drawn smaller."""
+    """Squares as one path of short strokes, as thick as they are long; inputs that were wrong anyway are smaller."""
     side = 0.5 if fate.kind == "wrong" else 0.86
-    gap = (1 - side) / 2
-    corners = ((place % _COLUMNS + gap, place // _COLUMNS + gap) for place in fate.places)
-    return "".join(f"M{x:g} {y:g}h{side}v{side}h-{side}z" for x, y in corners)
+    gap = round((1 - side) / 2, 2)
+    columns = [f"{column + gap:g}" for column in range(_COLUMNS)]
+    rows = [f"{row + 0.5:g}h{side}" for row in range(fate.places[-1] // _COLUMNS + 1)]
+    return "".join(f"M{columns[place % _COLUMNS]} {rows[place // _COLUMNS]}" for place in fate.places)
 
 
 def _swatch(fate: Fate) -> Markup:

@@ -27,12 +27,13 @@ _SHIFTS = ("Inputs", "Accepted, % (95 %)", "AUROC", "Detected at 1 % false posit
 
 
 def attacks(board: Board, row: Row) -> Markup | None:
-    """A line a cell: those of the headline first, the strongest first."""
+    """A line a cell: the headline's norm and size first, among equals the strongest."""
     best = strongest(board.headline, row)
 
-    def order(cell: Mapping[str, Any]) -> tuple[bool, str, float, float]:
-        found = threat_of(cell)
-        return found != board.headline, plain(cell.get("norm")), -(found.epsilon if found else 0.0), _robust(cell)
+    def order(cell: Mapping[str, Any]) -> tuple[bool, bool, str, float, float]:
+        found, head = threat_of(cell), board.headline
+        norm, epsilon = (found.norm, found.epsilon) if found else ("", 0.0)
+        return norm != head.norm, epsilon != head.epsilon, norm, -epsilon, _robust(cell)
 
     cells = sorted(mappings(row.record.get("cells")), key=order)
     caption = "Each attack alone. Distances are medians over the inputs it fooled, in the threat's norm."
@@ -59,10 +60,17 @@ def attack(cell: Mapping[str, Any]) -> str:
 
 
 def strongest(headline: Threat, row: Row) -> Mapping[str, Any] | None:
-    """The cell that leaves least at the headline, alone."""
-    cells = [cell for cell in mappings(row.record.get("cells")) if threat_of(cell) == headline]
+    """Of the cells that count at the headline, the one that leaves least alone."""
+    cells = [cell for cell in mappings(row.record.get("cells")) if _counts(threat_of(cell), headline)]
     best = min(cells, key=_robust, default=None)
     return None if best is None or math.isinf(_robust(best)) else best
+
+
+def _counts(threat: Threat | None, headline: Threat) -> bool:
+    """Whether an attack's success counts: in the same norm, no larger, and with no more knowledge."""
+    if threat is None or threat.norm != headline.norm or threat.epsilon > headline.epsilon * (1 + 1e-9):
+        return False
+    return headline.knowledge == "adaptive" or threat.knowledge == headline.knowledge
 
 
 def _robust(cell: Mapping[str, Any]) -> float:

@@ -13,7 +13,7 @@ from harness.types import Interval
 def plain(value: Any) -> str:
     """Text on one line, without control characters and without changes of writing direction; "" for None."""
     text = "" if value is None else str(value)
-    return "".join(_character(character) for character in text).strip()
+    return (text if text.isprintable() else "".join(map(_character, text))).strip()
 
 
 def _character(character: str) -> str:

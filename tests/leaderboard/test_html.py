@@ -151,3 +151,17 @@ def test_one_epsilon_makes_a_curve_and_none_makes_none(made):
     one = {"norm": "linf", "epsilon": 0.1, "knowledge": "adaptive", "robust_accuracy": made.interval(0.5)}
     assert page(boards([made.system(threats=[one])])).count('<figure class="curve">') == 1
     assert page(boards([made.system(threats=[])])).count('<figure class="curve">') == 0
+
+
+def test_the_strongest_attack_may_be_one_that_knows_less(made):
+    def cell(value, **axes):
+        axes = {"norm": "linf", "epsilon": 0.1, "knowledge": "adaptive", "attack": "pgd"} | axes
+        return axes | {"robust_accuracy": made.interval(value)}
+
+    counted = [cell(0.5), cell(0.4, knowledge="oblivious"), cell(0.45, epsilon=0.05)]
+    others = [cell(0.1, norm="l2"), cell(0.2, epsilon=0.2), {"attack": "pgd"}]
+    text = page(boards([made.system(cells=counted + others)]))
+    assert "the strongest attack alone, pgd (oblivious), leaves 40.0 %." in text
+    oblivious = {"norm": "linf", "epsilon": 0.1, "knowledge": "oblivious"}
+    text = page(boards([made.system(cells=[cell(0.3), cell(0.6, knowledge="oblivious")], headline=oblivious)]))
+    assert "the strongest attack alone, pgd, leaves 60.0 %." in text
