@@ -14,6 +14,7 @@ from torch.nn.functional import cross_entropy as mean_cross_entropy
 from harness.types import Outputs
 
 Loss = Callable[[Outputs, Tensor], Tensor]
+SLACK = 0.1  # calibrated units
 
 
 def cross_entropy(outputs: Outputs, labels: Tensor) -> Tensor:
@@ -34,11 +35,14 @@ def towards(loss: Loss) -> Loss:
 
 
 def accepted(loss: Loss, weight: float) -> Loss:
-    """The loss minus `weight` times the margin (calibrated units) of a system that may reject; else the loss alone."""
+    """The loss minus `weight` times the margin (calibrated units) of a system that may reject; else the loss alone.
+
+    A margin below -SLACK is accepted and earns nothing more: unbounded, the score would be lowered for ever.
+    """
 
     def call(outputs: Outputs, labels: Tensor) -> Tensor:
         value = loss(outputs, labels)
-        return value if outputs.margin is None else value - weight * outputs.margin
+        return value if outputs.margin is None else value - weight * outputs.margin.clamp_min(-SLACK)
 
     return call
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from scipy.special import log_softmax
 
-from attacks._loss import accepted, cross_entropy, margin, most_likely_wrong, towards
+from attacks._loss import SLACK, accepted, cross_entropy, margin, most_likely_wrong, towards
 from harness.types import Outputs
 
 LOGITS = torch.tensor([[2.0, -1.0, 0.5], [0.0, 3.0, 3.5]])
@@ -23,10 +23,10 @@ def test_margin_is_positive_where_the_label_is_lost():
     assert torch.allclose(margin(Outputs(LOGITS), Y), torch.tensor([-1.5, 0.5]))
 
 
-def test_accepted_subtracts_the_weighted_margin_if_there_is_one():
+def test_accepted_subtracts_the_weighted_margin_until_it_is_accepted():
     score = torch.tensor([1.0, -2.0])
     loss = accepted(margin, 0.5)
-    assert torch.allclose(loss(Outputs(LOGITS, score), Y), torch.tensor([-2.0, 1.5]))
+    assert torch.allclose(loss(Outputs(LOGITS, score), Y), torch.tensor([-2.0, 0.5 + 0.5 * SLACK]))
     assert torch.equal(loss(Outputs(LOGITS), Y), margin(Outputs(LOGITS), Y))
 
 
