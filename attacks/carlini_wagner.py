@@ -16,8 +16,10 @@ from attacks._search import ascent_direction
 from harness.gradients import expectation
 from harness.types import Budget, Draws, Needs, Outputs, View
 
-EDGE = 0.99  # tanh of the variable that stands for a pixel of 1: below one, so that no pixel is without a gradient
+EDGE = 0.9  # tanh of the variable that stands for a pixel of 1: below one, so that no pixel lacks a gradient
 LARGEST = 1e10  # constant
+FLOOR = 0.05  # share of the step size that is left at the last step
+HALVINGS = 6  # of the last tenth of the way
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,10 @@ class CarliniWagner:
     """The nearest adversarial input in l2, by Adam on squared distance plus a constant times the lack of success.
 
     The constant is searched for each input: `constants` values from `constant` on, times ten until one succeeds, then
-    by bisection; each is given up to `steps` steps of `step_size`. With abort_early, an input moves on by itself when
-    its lowest loss falls by less than 0.01 % in a tenth of the steps. confidence: logits by which the label must be
-    lost; for a system that may reject, also calibrated units by which it must accept. Source: Carlini and Wagner 2017,
-    section VI.
+    by bisection; each is given up to `steps` steps, of `step_size` falling by a cosine. With abort_early, an input goes
+    on by itself when its lowest loss falls by less than 0.01 % in a tenth of the steps. confidence: logits by which the
+    label must be lost; for a system that may reject, also calibrated units by which it must accept.
+    Source: Carlini and Wagner 2017, section VI.
     """
 
     steps: int = 200
@@ -54,7 +56,8 @@ class CarliniWagner:
             lower = torch.where(found, lower, constant.maximum(lower))
             constant = torch.where(upper < LARGEST, (lower + upper) / 2, constant * 10)
         found = torch.isfinite(nearest.distance)
-        return confirmed(view, nearest.candidate, x=x, y=y, found=found, draws=draws)
+        candidate = self._pulled_in(view, nearest.candidate, x, y, draws)
+        return confirmed(view, candidate, x=x, y=y, found=found, draws=draws)
 
     def _descend(self, view: View, x: Tensor, y: Tensor, constant: Tensor, draws: Draws, nearest: _Nearest) -> Tensor:
         """Descend at one constant an input, noting what is nearer than before: whether each succeeded, (B,) bool."""
@@ -67,15 +70,15 @@ class CarliniWagner:
             leaf = descent.candidate().requires_grad_()
             with torch.enable_grad():
                 outputs = forward(leaf, descent.draws.stream(step))
-                lack = _lack(outputs, descent.y) + self.confidence
-                objective = descent.constant * lack.clamp_min(0)
+                objective = descent.constant * (_lack(outputs, descent.y) + self.confidence).clamp_min(0)
             gradient = ascent_direction(objective, leaf)
             offset = leaf.detach() - descent.x
             square = offset.flatten(1).square().sum(1)
-            success = outputs.fooled(descent.y) & (lack.detach() <= 0)
+            success = self._success(outputs, descent.y)
             succeeded[descent.rows] |= success
             nearest.offer(descent.rows, leaf.detach(), square.sqrt(), success)
-            descent.step(gradient.add_(offset, alpha=2), self.step_size, step)
+            decay = FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * step / self.steps)) / 2
+            descent.step(gradient.add_(offset, alpha=2), self.step_size * decay, step)
             descent.lowest = torch.minimum(descent.lowest, square + objective.detach())
             if self.abort_early and step % interval == 0:
                 going = (descent.lowest <= descent.previous * 0.9999).nonzero()[:, 0]
@@ -84,6 +87,24 @@ class CarliniWagner:
                     break
                 descent = descent[going]
         return succeeded
+
+    def _success(self, outputs: Outputs, y: Tensor) -> Tensor:
+        """Wrong and accepted, by the confidence asked for: (B,) bool."""
+        return outputs.fooled(y) & (_lack(outputs, y).detach() + self.confidence <= 0)
+
+    @torch.no_grad()
+    def _pulled_in(self, view: View, candidate: Tensor, x: Tensor, y: Tensor, draws: Draws) -> Tensor:
+        """Where success begins in the last tenth of the way from x to each candidate, by bisection."""
+        assert view.forward is not None, "needs = gradient"
+        forward = expectation(view.forward, self.samples)
+        inside = torch.full((len(x),), 0.9, dtype=x.dtype, device=x.device)
+        outside = torch.ones_like(inside)
+        for _ in range(HALVINGS):
+            middle = (inside + outside) / 2
+            outputs = forward(torch.lerp(x, candidate, per_input(middle, x)), draws)
+            success = self._success(outputs, y)
+            inside, outside = torch.where(success, inside, middle), torch.where(success, middle, outside)
+        return torch.lerp(x, candidate, per_input(outside, x))
 
 
 def _lack(outputs: Outputs, y: Tensor) -> Tensor:
