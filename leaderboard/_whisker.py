@@ -22,7 +22,7 @@ def whisker(robust: Interval | None, clean: Interval | None) -> Markup:
         if bounded(robust):
             ends = {"x1": _at(robust.low), "x2": _at(robust.high)}
             marks.append(element("line", **ends, y1=9, y2=9, class_="interval"))
-        marks.append(element("circle", cx=_at(robust.value), cy=9, r=4.2, class_="robust"))
+        marks.append(element("circle", cx=_at(robust.value), cy=9, r=2.7, class_="robust"))
     return element("svg", *marks, class_="whisker", height=18, aria_hidden="true")
 
 
