@@ -12,6 +12,7 @@ from torch import Tensor
 from attacks._ball import per_input
 from attacks._confirm import confirmed
 from attacks._loss import margin
+from attacks._require import at_least_one
 from attacks._search import ascent_direction
 from harness.gradients import expectation
 from harness.types import Budget, Draws, Needs, Outputs, View
@@ -44,6 +45,9 @@ class CarliniWagner:
     norms: ClassVar[tuple[str, ...]] = ("l2",)
     needs: ClassVar[Needs] = "gradient"
     minimal: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        at_least_one(self, "steps", "constants", "samples")
 
     def perturb(self, view: View, x: Tensor, y: Tensor, budget: Budget, draws: Draws) -> Tensor:
         """The nearest input found that the harness calls fooled, else the clean one: (B, *S) -> (B, *S)."""

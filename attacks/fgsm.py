@@ -10,6 +10,7 @@ from torch import Tensor
 
 from attacks._ball import ball
 from attacks._loss import accepted, cross_entropy
+from attacks._require import at_least_one
 from attacks._search import ascent_direction
 from harness.gradients import expectation
 from harness.types import Budget, Draws, Needs, View
@@ -29,6 +30,9 @@ class FGSM:
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     needs: ClassVar[Needs] = "gradient"
     minimal: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        at_least_one(self, "samples")
 
     def perturb(self, view: View, x: Tensor, y: Tensor, budget: Budget, draws: Draws) -> Tensor:
         """The inputs after the step: (B, *S) -> (B, *S)."""

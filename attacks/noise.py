@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from attacks._ball import ball, unit
+from attacks._require import at_least_one
 from harness.types import Budget, Draws, Needs, View
 
 
@@ -24,6 +25,9 @@ class Noise:
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l0")
     needs: ClassVar[Needs] = "decision"
     minimal: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        at_least_one(self, "repeats")
 
     def perturb(self, view: View, x: Tensor, y: Tensor, budget: Budget, draws: Draws) -> Tensor:
         """Inputs with noise: (B, *S) -> (B, *S)."""

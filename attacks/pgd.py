@@ -11,6 +11,7 @@ from torch import Tensor
 
 from attacks._ball import ball
 from attacks._loss import accepted, cross_entropy, most_likely_wrong, towards
+from attacks._require import at_least_one
 from attacks._search import Ascent, Best, Search, Standing
 from harness.gradients import expectation
 from harness.types import Budget, Draws, Needs, View
@@ -37,6 +38,9 @@ class PGD:
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     needs: ClassVar[Needs] = "gradient"
     minimal: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        at_least_one(self, "steps", "restarts", "samples")
 
     def perturb(self, view: View, x: Tensor, y: Tensor, budget: Budget, draws: Draws) -> Tensor:
         """The best iterate of each input, or the one that fooled the system: (B, *S) -> (B, *S)."""

@@ -21,6 +21,15 @@ CASES = [
 EPSILON = {"linf": 0.07, "l2": 0.5, "l0": 4.0}
 
 
+@pytest.mark.parametrize(
+    ("attack", "values"),
+    [(PGD, {"steps": 0}), (PGD, {"samples": 0}), (Noise, {"repeats": -1}), (CarliniWagner, {"constants": 0})],
+)
+def test_counts_below_one_are_refused(attack, values):
+    with pytest.raises(ValueError, match="expected at least 1"):
+        attack(**values)
+
+
 @pytest.fixture(params=[False, True], ids=["all steps", "early exit"])
 def early_exit(request):
     return request.param
