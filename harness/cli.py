@@ -24,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the program; exit status 0, 1 for failed tasks, 2 for a question that cannot be answered, 130 after Ctrl-C."""
     arguments = _parser().parse_args(argv)
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads ruin a machine that others use too
     try:
         return int(arguments.function(arguments))
     except KeyboardInterrupt:
@@ -79,7 +80,7 @@ def _grid_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--set", action="append", default=[], metavar="KEY=YAML", help="replace a key of the grid")
     command.add_argument("--limit", type=int, metavar="N", help="attack at most N inputs")
     command.add_argument("--device", default="cpu", help="cpu or cuda")
-    command.add_argument("--executor", default="serial", choices=("serial", "ray"))
+    command.add_argument("--executor", choices=("serial", "processes", "ray"), help="default: processes, one a core; serial on a GPU")
     command.add_argument("--dry-run", action="store_true", help="print the tasks and stop")
     command.add_argument("--no-track", action="store_true", help="do not write to MLflow now (harness sync does it later)")
 
@@ -96,6 +97,10 @@ def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.limit is not None:
         changes["inputs"] = arguments.limit
     return changes
+
+
+def _executor(arguments: argparse.Namespace) -> str:
+    return str(arguments.executor or ("serial" if arguments.device.startswith("cuda") else "processes"))
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -201,7 +206,7 @@ def _run(arguments: argparse.Namespace) -> int:
         api.home_folder(arguments.home)
         return _dry(api.plan_of(grid), arguments)
     result = api.run(
-        grid, home=arguments.home, device=arguments.device, executor=arguments.executor, track=not arguments.no_track
+        grid, home=arguments.home, device=arguments.device, executor=_executor(arguments), track=not arguments.no_track
     )
     return _report(result, arguments)
 
@@ -280,7 +285,7 @@ def _submit(arguments: argparse.Namespace) -> int:
         changes=_changes(arguments),
         home=arguments.home,
         device=arguments.device,
-        executor=arguments.executor,
+        executor=_executor(arguments),
         track=not arguments.no_track,
     )
     if arguments.json:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import errno
+import heapq
+import multiprocessing
+import os
 import platform
+import signal
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from harness.loading import Loader
 from harness.plan import Task
@@ -71,6 +77,10 @@ def _serial(
     tasks: Mapping[str, Task], store: Store, device: str, progress: Progress, ended: Callable[[Task], None]
 ) -> None:
     loader = Loader(store, device)
+    if not device.startswith("cuda"):
+        import torch
+
+        torch.set_num_threads(1)  # the same numbers as in a worker
     for task in tasks.values():
         if _settled(task, store, progress):
             ended(task)
@@ -103,31 +113,145 @@ def _count(task: Task, error: str | None, overhead: float, progress: Progress) -
         say(f"failed: {task.label}: {error}")
 
 
+class Crew(Protocol):
+    """Workers that perform tasks side by side; results come through the store."""
+
+    slots: int
+
+    def send(self, task: Task) -> None:
+        """Start a task."""
+        ...
+
+    def next(self) -> tuple[Task, str | None, float]:
+        """Wait for a task to end: its error, or None, and the harness's own seconds."""
+        ...
+
+
+def _scheduled(
+    tasks: Mapping[str, Task], store: Store, crew: Crew, progress: Progress, ended: Callable[[Task], None]
+) -> None:
+    """Send each task as soon as what it consumes stands, in the order of the plan."""
+    place = {key: number for number, key in enumerate(tasks)}
+    unmet = {key: sum(above in tasks for above in task.inputs) for key, task in tasks.items()}
+    dependents: dict[str, list[str]] = {}
+    for key, task in tasks.items():
+        for above in task.inputs:
+            dependents.setdefault(above, []).append(key)
+    ready = [place[key] for key, number in unmet.items() if number == 0]
+    heapq.heapify(ready)
+    ordered, running = list(tasks.values()), 0
+
+    def over(task: Task) -> None:
+        ended(task)
+        for key in dependents.get(task.key, ()):
+            unmet[key] -= 1
+            if unmet[key] == 0:
+                heapq.heappush(ready, place[key])
+
+    while ready or running:
+        while ready and running < crew.slots:
+            task = ordered[heapq.heappop(ready)]
+            if _settled(task, store, progress):
+                over(task)
+            else:
+                crew.send(task)
+                running += 1
+        if running:
+            task, error, overhead = crew.next()
+            running -= 1
+            _count(task, error, overhead, progress)
+            over(task)
+
+
+@dataclass
+class _Processes:
+    """One process a core, one thread each: small networks gain nothing from a second thread."""
+
+    store: Store
+    device: str
+    tasks: Mapping[str, Task]
+    slots: int = field(default_factory=lambda: os.cpu_count() or 1)
+    running: dict[Future[tuple[str | None, float]], Task] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pool = ProcessPoolExecutor(self.slots, context, _worker, (os.getpid(),))
+
+    def send(self, task: Task) -> None:
+        self.running[self.pool.submit(_remote, task, self.store, self.device)] = task
+
+    def next(self) -> tuple[Task, str | None, float]:
+        ended, _ = wait(self.running, return_when=FIRST_COMPLETED)
+        future = ended.pop()
+        task = self.running.pop(future)
+        error, overhead = future.result()
+        if error is not None and error.startswith("Corrupted"):
+            error, overhead = attempt(task, Loader(self.store, self.device), self.tasks)
+        return task, error, overhead
+
+
+def _worker(parent: int) -> None:
+    """One thread, deaf to Ctrl-C (the parent ends the pool), gone when the parent is gone."""
+    import torch
+
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _processes(
+    tasks: Mapping[str, Task], store: Store, device: str, progress: Progress, ended: Callable[[Task], None]
+) -> None:
+    if all(done(task, store) for task in tasks.values()):
+        return _serial(tasks, store, device, progress, ended)  # no worker is needed
+    crew = _Processes(store, device, tasks)
+    try:
+        _scheduled(tasks, store, crew, progress, ended)
+    except BaseException:
+        for process in list((crew.pool._processes or {}).values()):
+            process.kill()
+        raise
+    finally:
+        crew.pool.shutdown(wait=False, cancel_futures=True)
+
+
+@dataclass
+class _Cluster:
+    """Workers of a Ray cluster: the local machine, or the cluster that RAY_ADDRESS names."""
+
+    store: Store
+    device: str
+    running: dict[Any, Task] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        import ray
+
+        ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
+        gpus = 1 if self.device.startswith("cuda") else 0
+        self.slots = max(1, int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1)))
+        self.remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(_remote)
+
+    def send(self, task: Task) -> None:
+        self.running[self.remote.remote(task, self.store, self.device)] = task
+
+    def next(self) -> tuple[Task, str | None, float]:
+        import ray
+
+        (ready, *_), _ = ray.wait(list(self.running), num_returns=1)
+        error, overhead = ray.get(ready)
+        return self.running.pop(ready), error, overhead
+
+
 def _ray(
     tasks: Mapping[str, Task], store: Store, device: str, progress: Progress, ended: Callable[[Task], None]
 ) -> None:
-    """The same tasks on a Ray cluster: each is sent as soon as what it consumes stands; results come through the store."""
-    import ray
-
-    ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
-    gpus = 1 if device.startswith("cuda") else 0
-    remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(_remote)
-    waiting, running = dict(tasks), {}
-    while waiting or running:
-        for task in list(waiting.values()):
-            if any(key in waiting or key in {t.key for t in running.values()} for key in task.inputs):
-                continue
-            del waiting[task.key]
-            if _settled(task, store, progress):
-                ended(task)
-            else:
-                running[remote.remote(task, store, device)] = task
-        if running:
-            (ready, *_), _ = ray.wait(list(running), num_returns=1)
-            task = running.pop(ready)
-            error, overhead = ray.get(ready)
-            _count(task, error, overhead, progress)
-            ended(task)
+    _scheduled(tasks, store, _Cluster(store, device), progress, ended)
 
 
 _loaders: dict[tuple[Store, str], Loader] = {}
@@ -138,7 +262,7 @@ def _remote(task: Task, store: Store, device: str) -> tuple[str | None, float]:
     return attempt(task, _loaders.setdefault((store, device), Loader(store, device)), {})
 
 
-EXECUTORS = {"serial": _serial, "ray": _ray}
+EXECUTORS = {"serial": _serial, "processes": _processes, "ray": _ray}
 
 
 def attempt(task: Task, loader: Loader, tasks: Mapping[str, Task]) -> tuple[str | None, float]:

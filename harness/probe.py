@@ -15,7 +15,7 @@ DIRECTIONS = 8
 
 def probe(system: System, data: Split, *, epsilon: float) -> dict[str, Any]:
     """Evidence from a few inputs: contract, gradients, repeatability, batches, form of the logits. Raises ContractError."""
-    _keeps_contract(system, data)
+    keeps_contract(system, data)
     return {
         "inputs": len(data),
         "random_declared": system.random,
@@ -26,7 +26,7 @@ def probe(system: System, data: Split, *, epsilon: float) -> dict[str, Any]:
     }
 
 
-def _keeps_contract(system: System, data: Split) -> None:
+def keeps_contract(system: System, data: Split) -> None:
     """The answers to clean inputs are finite and inputs are not written to."""
     x = data.x.clone()
     with torch.no_grad():

@@ -121,20 +121,23 @@ def one_sided(more: int, less: int) -> float:
     return sum(math.comb(number, k) for k in range(more, number + 1)) / 2**number if number else 1.0
 
 
-def paired(a: Mapping[int, float], b: Mapping[int, float]) -> tuple[float, float]:
-    """Mean difference a - b over the shared inputs, and its p: exact McNemar, or paired t where values are probabilities."""
-    shared = [i for i in a if i in b]
-    x, y = np.array([a[i] for i in shared]), np.array([b[i] for i in shared])
-    if len(shared) == 0:
+def paired(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """Mean difference a - b over the inputs that both hold a value for, and its p.
+
+    Exact McNemar for 0 and 1, paired t for probabilities; (n,) each, nan where an input was not observed.
+    """
+    both = ~(np.isnan(a) | np.isnan(b))
+    if not both.any():
         return 0.0, 1.0
-    difference = float((x - y).mean())
-    if bool(np.isin(x, (0, 1)).all() and np.isin(y, (0, 1)).all()):
-        return difference, mcnemar(int(((x == 1) & (y == 0)).sum()), int(((x == 0) & (y == 1)).sum()))
+    x, y = a[both], b[both]
+    difference = x - y
+    if bool(((x == 0) | (x == 1)).all() and ((y == 0) | (y == 1)).all()):
+        return float(difference.mean()), mcnemar(int((difference > 0).sum()), int((difference < 0).sum()))
     from scipy import stats
 
     if np.allclose(x, y):
-        return difference, 1.0
-    return difference, float(stats.ttest_rel(x, y).pvalue)
+        return float(difference.mean()), 1.0
+    return float(difference.mean()), float(stats.ttest_rel(x, y).pvalue)
 
 
 def holm(p_values: Sequence[float]) -> list[bool]:
@@ -179,19 +182,28 @@ def flagged(record: Mapping[str, Any]) -> bool:
 
 
 def ranked(records: Sequence[Mapping[str, Any]]) -> list[Ranked]:
-    """Records in order, ranked inside their group; unflagged before flagged at the same rank."""
+    """Records in order, ranked inside their group; unflagged before flagged at the same rank.
+
+    Records without a robust accuracy have no rank and are left out.
+    """
     result: list[Ranked] = []
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for record in records:
-        groups.setdefault(group(record), []).append(record)
+        if _value(record) >= 0:
+            groups.setdefault(group(record), []).append(record)
     for members in groups.values():
         result.extend(_ranked(members))
     return result
 
 
-def _robust(record: Mapping[str, Any]) -> dict[int, float]:
-    per_input = record.get("per_input") or {}
-    return dict(zip(per_input.get("index", []), per_input.get("robust", []), strict=True))
+def _robust(members: Sequence[Mapping[str, Any]]) -> np.ndarray[Any, Any]:
+    """Per-input robustness of each record over the union of their inputs: (systems, inputs), nan where not observed."""
+    held = [record.get("per_input") or {} for record in members]
+    index = np.unique(np.concatenate([np.asarray(h.get("index", []), dtype=np.int64) for h in held]))
+    table = np.full((len(members), len(index)), np.nan)
+    for row, h in zip(table, held, strict=True):
+        row[np.searchsorted(index, np.asarray(h.get("index", []), dtype=np.int64))] = h.get("robust", [])
+    return table
 
 
 def _value(record: Mapping[str, Any]) -> float:
@@ -201,7 +213,7 @@ def _value(record: Mapping[str, Any]) -> float:
 
 
 def _ranked(members: Sequence[Mapping[str, Any]]) -> list[Ranked]:
-    robust = [_robust(record) for record in members]
+    robust = _robust(members)
     pairs = [(i, j) for i in range(len(members)) for j in range(i)]
     tests = [paired(robust[i], robust[j]) for i, j in pairs]
     decided = holm([p for _, p in tests])

@@ -350,6 +350,17 @@ def records_of(home: Path) -> list[dict[str, Any]]:
     return found
 
 
+def run_id(home: Path, record: Mapping[str, Any]) -> str | None:
+    """The id of a record's run, or None where MLflow has none or does not answer."""
+    try:
+        server = client(home)
+        found = server.get_experiment_by_name(record["suite"])
+        runs = _search(server, str(found.experiment_id), f"tags.level = 'system' AND tags.key = '{_run_key(record)}'") if found else []
+    except Exception:
+        return None
+    return str(runs[0].info.run_id) if runs else None
+
+
 def write_all(paths: Iterable[str], home: Path) -> dict[str, Any]:
     """Write each record as its path arrives, then publish; returns how many runs were written, and the links."""
     server: MlflowClient | None = None

@@ -1,0 +1,338 @@
+"""The contract tests: for our own suite over the registry, for authors as `harness check`, and before a submission runs.
+
+They run on a small victim fitted to the bundled digits, in seconds; each finding is a test with its message.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness import api, registry
+from harness.data import Data, key_of
+from harness.draws import CounterDraws
+from harness.gradients import Count
+from harness.grid import System as Row
+from harness.grid import role
+from harness.loading import Loader, required_methods
+from harness.plan import Fitted, Plan, fitted
+from harness.rounding import inside
+from harness.spec import build, parse, with_victim
+from harness.store import Store
+from harness.system import ContractError, Judge, System, calibrate, curves_of, view
+from harness.types import Budget, Network, Spec, Split
+
+_NUMBER = 32
+_EPSILON = {"linf": 0.15, "l2": 1.0, "l0": 8.0}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one contract test found."""
+
+    test: str
+    passed: bool
+    message: str = ""
+
+
+def check(part: str, *, kind: str | None = None) -> list[Finding]:
+    """Run the contract tests of KIND/NAME or file.py:Class (a defense, an attack, a victim, ..., told by its methods)."""
+    if kind is None:
+        kind, name = _kind_and_name(part)
+    else:
+        name = part
+    (spec,) = parse(kind, name)
+    tests = _TESTS.get(kind, ())
+    findings: list[Finding] = []
+    for test in (_is_frozen_dataclass, _has_methods, *tests):
+        finding = _finding(test, spec)
+        findings.append(finding)
+        if not finding.passed:
+            break  # what follows builds on it
+    return findings
+
+
+def _kind_and_name(part: str) -> tuple[str, str]:
+    head, slash, rest = part.partition("/")
+    if ".py" not in part and slash and head in registry.FOLDERS:
+        return head, rest
+    if ".py" not in part:
+        for kind in ("defense", "attack", "victim", "dataset", "shift"):
+            if part in registry.names(kind):
+                return kind, part
+        raise registry.UnknownName(f"'{part}' is neither KIND/NAME (such as defense/bit_depth) nor a path/to/file.py:Class")
+    source = registry.locate("defense", part)
+    if "role" in registry.constants(source):
+        return "defense", part
+    for method, kind in (("perturb", "attack"), ("split", "dataset"), ("apply", "shift"), ("run", "study")):
+        if registry.has_method(source, method):
+            return kind, part
+    return ("victim" if registry.has_method(source, "load") and registry.has_method(source, "fit") else "defense"), part
+
+
+def _finding(test: Callable[[Spec], str | None], spec: Spec) -> Finding:
+    name = test.__name__.strip("_").replace("_", " ")
+    try:
+        message = test(spec)
+    except Exception as error:
+        return Finding(name, False, f"{type(error).__name__}: {error}")
+    return Finding(name, message is None, message or "")
+
+
+def _is_frozen_dataclass(spec: Spec) -> str | None:
+    cls = registry.load(spec.kind, spec.name)
+    if not is_dataclass(cls):
+        return f"{cls.__name__} is not a dataclass; put @dataclass(frozen=True) above it"
+    instance = build(spec)
+    for field in fields(instance):
+        if isinstance(getattr(instance, field.name), Tensor):
+            return f"parameter {field.name} is a tensor; hyperparameters are plain values, tensors belong into the state"
+    return None
+
+
+def _has_methods(spec: Spec) -> str | None:
+    if spec.kind == "defense":
+        role(spec)
+    required_methods(spec.kind, spec.name)
+    return None if (inspect.getdoc(registry.load(spec.kind, spec.name)) or "").strip() else "the class has no docstring; `list` shows its first sentence"
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A fitted victim on digits, and a few inputs, for the tests to play on."""
+
+    loader: Loader
+    plan: Plan
+    row: Row
+    victim: Fitted
+    data: Split
+
+    @property
+    def network(self) -> Network:
+        return self.loader.network(self.victim)
+
+
+@lru_cache(maxsize=1)
+def _stage() -> _Stage:
+    from harness.execute import attempt
+
+    grid = api.read_grid({**_GRID})
+    store = Store(Path(tempfile.mkdtemp(prefix="harness-check-")) / "store")
+    plan = Plan(grid)
+    victim = fitted(plan, grid.victims[0], grid.datasets[0])
+    loader = Loader(store)
+    for task in plan.tasks.values():
+        error, _ = attempt(task, loader, {})
+        if error:
+            raise RuntimeError(f"the victim that the contract tests need could not be fitted: {error}")
+    data = Data(grid.datasets[0], key_of(grid.datasets[0]), "cpu").split("test")[torch.arange(_NUMBER)]
+    return _Stage(loader, plan, Row(grid.datasets[0], grid.victims[0], ()), victim, data)
+
+
+_GRID = {
+    "datasets": ["digits"],
+    "victims": [{"mlp": {"width": 64, "epochs": 5}}],
+    "attacks": ["fgsm"],
+    "threats": [{"norm": "linf", "epsilons": [0.15], "knowledge": ["adaptive"]}],
+}
+
+
+def _fitted(spec: Spec) -> Fitted:
+    """The part fitted on the stage; raises the error of its fit."""
+    from harness.perform import perform
+
+    stage = _stage()
+    spec = with_victim(spec, stage.row.victim)
+    context = (stage.victim,) if spec.kind == "defense" else ()
+    part = fitted(stage.plan, spec, stage.row.dataset, context=context)
+    for task in stage.plan.tasks.values():
+        if stage.loader.store.record(task.key) is None:
+            result, facts = perform(task, stage.loader)
+            stage.loader.store.put(task.key, result, {"facts": facts, "consumed": {}})
+    return part
+
+
+def _system(spec: Spec) -> System:
+    stage, part = _stage(), _fitted(spec)
+    if role(spec) == "training":
+        from harness.plan import Pipeline
+
+        return System(stage.loader.classifier(Pipeline(stage.row.dataset, stage.victim, (part,))))
+    loaded = stage.loader.defense(part, stage.network)
+    bare = System(stage.network, (loaded,))
+    if loaded.role != "detector":
+        return bare
+    calibration = Data(stage.row.dataset, "check", "cpu").split("calibrate")
+    with torch.no_grad():
+        scores = bare.scores(calibration.x, calibration.draws)[1]
+    state = calibrate(bare, scores, (0.01,))
+    return System(stage.network, (loaded,), curves_of(state), float(state["threshold.0.01"]))
+
+
+def _answers_clean_inputs(spec: Spec) -> str | None:
+    """Shapes, dtypes, finiteness, range of purified inputs; inputs are not written to."""
+    from harness.probe import keeps_contract
+
+    if role(spec) != "none":
+        keeps_contract(_system(spec), _stage().data)
+    return None
+
+
+def _does_not_depend_on_the_batch(spec: Spec) -> str | None:
+    from harness.probe import repeat
+
+    if role(spec) == "none":
+        return None
+    found = repeat(_system(spec), _stage().data)
+    changed = {name: count for name, count in found.items() if name != "inputs" and count}
+    if not changed:
+        return None
+    if found["again"]:
+        return f"the same batch gets other answers ({found['again']} of {_NUMBER}); a random part says `random: ClassVar[bool] = True` and takes (x, draws)"
+    return f"answers depend on companions or on gradient mode: {changed} of {_NUMBER} inputs change"
+
+
+def _loads_from_its_state(spec: Spec) -> str | None:
+    """The part made again from its stored state gives the same answers."""
+    if role(spec) == "none":
+        return None
+    stage = _stage()
+    first = _system(spec)
+    stage.loader.kept.clear()
+    again = _system(spec)
+    with torch.no_grad():
+        one, two = first(stage.data.x, stage.data.draws), again(stage.data.x, stage.data.draws)
+    return None if torch.allclose(one.logits, two.logits, atol=1e-5) else "loading the same state twice gives different answers"
+
+
+def _surrogate_keeps_shape(spec: Spec) -> str | None:
+    for part in _system(spec).parts if role(spec) not in ("none", "training") else ():
+        surrogate = getattr(part.call, "surrogate", None)
+        if surrogate is None:
+            continue
+        x = _stage().data.x
+        value, stand_in = part.call(x), surrogate(x.clone().requires_grad_())
+        if value.shape != stand_in.shape:
+            return f"surrogate gives {tuple(stand_in.shape)}, the part {tuple(value.shape)}; they must agree"
+        if not stand_in.requires_grad:
+            return "surrogate has no gradient; it is what an attacker differentiates"
+    return None
+
+
+def _attack_cases(spec: Spec) -> Iterator[tuple[str, Tensor]]:
+    """The attack's answers to the stage's victim for each norm that it works in."""
+    attack = _loaded_attack(spec)
+    for norm in attack.norms:
+        yield norm, _perturbed(attack, norm, _stage().data)
+
+
+def _loaded_attack(spec: Spec) -> Any:
+    return _stage().loader.attack(_fitted(spec))
+
+
+def _perturbed(attack: Any, norm: str, data: Split) -> Tensor:
+    judge = Judge(System(_stage().network), norm, data.levels)
+    sight = view(judge, num_classes=data.num_classes, early_exit=True, count=Count())
+    epsilon = math.inf if attack.minimal else _EPSILON[norm]
+    draws = CounterDraws("check", data.index)
+    answer = attack.perturb(sight, data.x, data.y, Budget(norm, epsilon), draws)  # type: ignore[arg-type]
+    if not isinstance(answer, Tensor) or answer.shape != data.x.shape:
+        raise ContractError(f"perturb gives {type(answer).__name__}; expected a tensor of shape {tuple(data.x.shape)}")
+    return answer
+
+
+def _stays_in_ball_and_box(spec: Spec) -> str | None:
+    attack, data = _loaded_attack(spec), _stage().data
+    for norm, x_adv in _attack_cases(spec):
+        epsilon = math.inf if attack.minimal else _EPSILON[norm]
+        allowed = inside(x_adv, data.x, norm, epsilon)
+        if not allowed.all():
+            return f"{int((~allowed).sum())} of {len(data)} answers leave the {norm} ball or the box"
+    return None
+
+
+def _does_not_write_to_its_input(spec: Spec) -> str | None:
+    attack, data = _loaded_attack(spec), _stage().data
+    before = data.x.clone()
+    for norm in attack.norms:
+        _perturbed(attack, norm, data)
+        if not torch.equal(before, data.x):
+            return f"perturb ({norm}) writes to its input; work on a copy (x.clone())"
+    return None
+
+
+def _repeats(spec: Spec) -> str | None:
+    first = dict(_attack_cases(spec))
+    for norm, again in _attack_cases(spec):
+        if not torch.equal(first[norm], again):
+            return f"the same call gives other inputs at {norm}; random numbers come from `draws` only"
+    return None
+
+
+def _does_not_depend_on_companions(spec: Spec) -> str | None:
+    attack, data = _loaded_attack(spec), _stage().data
+    if getattr(attack, "by_shard", False):
+        return None  # a foreign library's random numbers are seeded a shard
+    half = torch.arange(0, _NUMBER, 2)
+    for norm in attack.norms:
+        whole, part = _perturbed(attack, norm, data)[half], _perturbed(attack, norm, data[half])
+        if float((whole - part).abs().max()) > 1e-3:
+            changed = int(((whole - part).flatten(1).abs().amax(1) > 1e-3).sum())
+            return f"{changed} of {len(half)} answers change with the other inputs of the batch ({norm})"
+    return None
+
+
+def _victim_answers(spec: Spec) -> str | None:
+    """Logits (B, K), features and head that compose to them."""
+    stage, part = _stage(), _fitted(replace(spec))
+    network, x = stage.loader.network(part), stage.data.x
+    with torch.no_grad():
+        logits = network(x)
+        if tuple(logits.shape) != (len(x), stage.data.num_classes):
+            return f"logits are {tuple(logits.shape)}; expected {(len(x), stage.data.num_classes)}"
+        features = network.features(x)
+        if features.ndim != 2 or not torch.allclose(network.head(features), logits, atol=1e-4):
+            return "head(features(x)) differs from the logits, or features are not (B, F)"
+    return None
+
+
+def _has_disjoint_parts(spec: Spec) -> str | None:
+    dataset = build(spec)
+    seen: set[int] = set()
+    for part in ("train", "fit", "calibrate", "test"):
+        split = dataset.split(part)
+        if len(split) == 0:
+            return f"the part {part} is empty"
+        if float(split.x.min()) < 0 or float(split.x.max()) > 1 or split.x.dtype != torch.float32:
+            return f"{part}: x is {split.x.dtype} in [{float(split.x.min()):g}, {float(split.x.max()):g}]; expected float32 in [0, 1]"
+        indices = set(split.index.tolist())
+        if seen & indices:
+            return f"{len(seen & indices)} inputs stand in two parts"
+        seen |= indices
+    return None
+
+
+def _shift_keeps_shape(spec: Spec) -> str | None:
+    data = _stage().data
+    x = build(spec).apply(data.x, data.draws)
+    if x.shape != data.x.shape or float(x.min()) < 0 or float(x.max()) > 1:
+        return f"apply gives {tuple(x.shape)} in [{float(x.min()):g}, {float(x.max()):g}]; expected {tuple(data.x.shape)} in [0, 1]"
+    return None
+
+
+_TESTS: dict[str, tuple[Callable[[Spec], str | None], ...]] = {
+    "defense": (_answers_clean_inputs, _does_not_depend_on_the_batch, _loads_from_its_state, _surrogate_keeps_shape),
+    "attack": (_stays_in_ball_and_box, _does_not_write_to_its_input, _repeats, _does_not_depend_on_companions),
+    "victim": (_victim_answers,),
+    "dataset": (_has_disjoint_parts,),
+    "shift": (_shift_keeps_shape,),
+}

@@ -1,0 +1,68 @@
+"""Score a defense: the contract first, then the official grid with it beside the undefended victim, then its rank."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from harness import api, check
+from harness.grid import Grid
+from harness.rank import group, ranked
+from harness.spec import label, parse
+
+
+def submit(
+    defense: str,
+    *,
+    grid: str = "official",
+    size: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    home: str | Path | None = None,
+    **options: Any,
+) -> tuple[dict[str, Any], api.Result | None]:
+    """Verdict (scored, rejected or failed) with its reason, rank and figures; and the run behind it, if there was one.
+
+    Raises FileNotFoundError or ValueError if the file, the class or the grid cannot be read.
+    """
+    (spec,) = parse("defense", defense)
+    name = label(spec)
+    api.home_folder(home)
+    read = api.read_grid(grid, size=size, changes={"defenses": ["none", defense], **dict(changes or {})})
+    broken = [finding for finding in check.check(defense) if not finding.passed]
+    if broken:
+        return _verdict(name, "rejected", "; ".join(f"{f.test}: {f.message}" for f in broken)), None
+    result = api.run(read, home=home, **options)
+    record = next((r for r in result.records if r["defense"] == name), None)
+    if record is None or not record["complete"]:
+        reason = record["failed"][0]["error"] if record and record["failed"] else "no record was made"
+        return _verdict(name, "failed", reason), result
+    return _scored(name, record, read), result
+
+
+def _verdict(name: str, verdict: str, reason: str) -> dict[str, Any]:
+    empty = dict.fromkeys(("rank", "of", "clean_accuracy", "robust_accuracy"))
+    return {"name": name, "verdict": verdict, "reason": reason, **empty, "flags": [], "run_id": None}
+
+
+def _scored(name: str, record: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
+    """The figures with the rank among all records of the same group in the run folder."""
+    from harness.track import records_of, run_id
+
+    home = api.home_folder()
+    peers = [r for r in records_of(home) if group(r) == group(record) and r["complete"]]
+    place = next(p for p in ranked(peers) if p.record["id"] == record["id"])
+    metrics = record["metrics"]
+    return {
+        "name": name,
+        "verdict": "scored",
+        "reason": grid.note,
+        "rank": place.rank,
+        "of": len(peers),
+        "clean_accuracy": metrics["clean_accuracy"]["value"],
+        "robust_accuracy": metrics["robust_accuracy"]["value"],
+        "robust_low": metrics["robust_accuracy"]["low"],
+        "robust_high": metrics["robust_accuracy"]["high"],
+        "flags": [flag["name"] for flag in record["flags"] if flag["fired"]],
+        "run_id": run_id(home, record),
+    }
