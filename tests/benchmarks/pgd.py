@@ -1,12 +1,14 @@
 """PGD-40 in linf beside foolbox, torchattacks and adv-lib: `python tests/benchmarks/pgd.py`.
 
-One frozen network, the same inputs, epsilon, steps and step size, a uniform random start, one thread, process time.
+One frozen network, the same inputs, epsilon, steps, step size and random start (all draw the same numbers from torch's
+generator), one thread, process time.
 """
 
 from __future__ import annotations
 
 import argparse
 import warnings
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -14,17 +16,34 @@ from _frozen import Attack, Counted, frozen, peer, race, ratio, scorer, table
 from torch import Tensor
 
 from attacks.pgd import PGD
-from harness.draws import CounterDraws
 from harness.types import Budget, View
 
 STEPS, SHARE = 40, 0.05  # the step size is this share of epsilon
 
 
+@dataclass(frozen=True)
+class TorchDraws:
+    """Draws from torch's generator, so that the start is that of the others."""
+
+    number: int
+
+    def uniform(self, *shape: int, draw: int = 0) -> Tensor:
+        return torch.rand(self.number, *shape)
+
+    normal = integers = uniform  # asked for by no attack here
+
+    def stream(self, name: str | int) -> TorchDraws:
+        return self
+
+    def __getitem__(self, rows: Tensor) -> TorchDraws:
+        return self
+
+
 def ours(model: Counted, x: Tensor, y: Tensor, *, epsilon: float, early_exit: bool) -> Tensor:
-    """The attack of this project; the draws are of the seed that torch was given."""
-    draws = CounterDraws(str(torch.initial_seed()), torch.arange(len(x)))
+    """The attack of this project."""
     attack = PGD(steps=STEPS, step_size=SHARE)
-    return attack.perturb(View.of(model, early_exit=early_exit), x, y, Budget("linf", epsilon), draws)
+    view, draws = View.of(model, early_exit=early_exit), TorchDraws(len(x))
+    return attack.perturb(view, x, y, Budget("linf", epsilon), draws)
 
 
 def foolbox(model: Counted, x: Tensor, y: Tensor, *, epsilon: float) -> Tensor:
@@ -49,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--number", type=int, default=256, help="inputs (default 256)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds that count (default 7)")
-    parser.add_argument("--epsilons", type=float, nargs="+", default=[0.005, 0.05])
+    parser.add_argument("--epsilons", type=float, nargs="+", default=[0.01, 0.07])
     given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
