@@ -39,7 +39,12 @@ class Result:
     def summary(self) -> dict[str, Any]:
         """One JSON-able object: grid, tasks, seconds, systems with their cells."""
         progress = self.progress
-        counts = {"total": progress.total, "reused": progress.reused, "computed": progress.computed, "failed": len(progress.failed)}
+        counts = {
+            "total": progress.total,
+            "reused": progress.reused,
+            "computed": progress.computed,
+            "failed": len(progress.failed),
+        }
         return {
             "grid": self.grid.name,
             "tasks": counts,
@@ -65,13 +70,16 @@ def _system(record: Mapping[str, Any]) -> dict[str, Any]:
         "robust_high": robust.get("high"),
         "flags": [flag["name"] for flag in record["flags"] if flag["fired"]],
         "cells": [
-            {name: cell[name] for name in names} | {"robust_accuracy": cell["robust_accuracy"]["value"], "seconds": cell["seconds"]}
+            {name: cell[name] for name in names}
+            | {"robust_accuracy": cell["robust_accuracy"]["value"], "seconds": cell["seconds"]}
             for cell in record["cells"]
         ],
     }
 
 
-def read_grid(grid: str | Mapping[str, Any] | Grid, *, size: str | None = None, changes: Mapping[str, Any] | None = None) -> Grid:
+def read_grid(
+    grid: str | Mapping[str, Any] | Grid, *, size: str | None = None, changes: Mapping[str, Any] | None = None
+) -> Grid:
     """A Grid from a shipped name, a YAML file or plain data."""
     from harness import grid as grids
 
@@ -120,7 +128,12 @@ def run(
     recorder = _Recorder(plan, store, folder, writer)
     try:
         progress = execute.run(
-            list(plan.tasks.values()), store, device=device, executor=executor, finished=recorder.finished, title=read.name
+            list(plan.tasks.values()),
+            store,
+            device=device,
+            executor=executor,
+            finished=recorder.finished,
+            title=read.name,
         )
         recorder.rest(progress)
     finally:
@@ -195,7 +208,11 @@ class Writer:
         """Wait for what is left to be written; returns the links, or the error."""
         try:
             out, _ = self.process.communicate(timeout=timeout)
-            return dict(json.loads(out.splitlines()[-1])) if out.strip() else {"error": "the writer to MLflow ended without an answer"}
+            return (
+                dict(json.loads(out.splitlines()[-1]))
+                if out.strip()
+                else {"error": "the writer to MLflow ended without an answer"}
+            )
         except subprocess.TimeoutExpired:
             self.stop()
             return {"error": f"MLflow did not answer within {timeout:g} s"}
@@ -249,4 +266,3 @@ def study(spec: Spec, *, home: str | Path | None = None, device: str = "cpu") ->
     if progress.failed:
         raise RuntimeError(next(iter(progress.failed.values())))
     return dict(store.get(key))
-

@@ -69,7 +69,9 @@ def _kind_and_name(part: str) -> tuple[str, str]:
         for kind in ("defense", "attack", "victim", "dataset", "shift"):
             if part in registry.names(kind):
                 return kind, part
-        raise registry.UnknownName(f"'{part}' is neither KIND/NAME (such as defense/bit_depth) nor a path/to/file.py:Class")
+        raise registry.UnknownName(
+            f"'{part}' is neither KIND/NAME (such as defense/bit_depth) nor a path/to/file.py:Class"
+        )
     source = registry.locate("defense", part)
     if "role" in registry.constants(source):
         return "defense", part
@@ -95,7 +97,9 @@ def _is_frozen_dataclass(spec: Spec) -> str | None:
     instance = build(spec)
     for field in fields(instance):
         if isinstance(getattr(instance, field.name), Tensor):
-            return f"parameter {field.name} is a tensor; hyperparameters are plain values, tensors belong into the state"
+            return (
+                f"parameter {field.name} is a tensor; hyperparameters are plain values, tensors belong into the state"
+            )
     return None
 
 
@@ -103,7 +107,11 @@ def _has_methods(spec: Spec) -> str | None:
     if spec.kind == "defense":
         role(spec)
     required_methods(spec.kind, spec.name)
-    return None if (inspect.getdoc(registry.load(spec.kind, spec.name)) or "").strip() else "the class has no docstring; `list` shows its first sentence"
+    return (
+        None
+        if (inspect.getdoc(registry.load(spec.kind, spec.name)) or "").strip()
+        else "the class has no docstring; `list` shows its first sentence"
+    )
 
 
 @dataclass(frozen=True)
@@ -197,7 +205,8 @@ def _does_not_depend_on_the_batch(spec: Spec) -> str | None:
     if not changed:
         return None
     if found["again"]:
-        return f"the same batch gets other answers ({found['again']} of {_NUMBER}); a random part says `random: ClassVar[bool] = True` and takes (x, draws)"
+        cure = "a random part says `random: ClassVar[bool] = True` and takes (x, draws)"
+        return f"the same batch gets other answers ({found['again']} of {_NUMBER}); {cure}"
     return f"answers depend on companions or on gradient mode: {changed} of {_NUMBER} inputs change"
 
 
@@ -211,7 +220,11 @@ def _loads_from_its_state(spec: Spec) -> str | None:
     again = _system(spec)
     with torch.no_grad():
         one, two = first(stage.data.x, stage.data.draws), again(stage.data.x, stage.data.draws)
-    return None if torch.allclose(one.logits, two.logits, atol=1e-5) else "loading the same state twice gives different answers"
+    return (
+        None
+        if torch.allclose(one.logits, two.logits, atol=1e-5)
+        else "loading the same state twice gives different answers"
+    )
 
 
 def _surrogate_keeps_shape(spec: Spec) -> str | None:
@@ -313,7 +326,8 @@ def _has_disjoint_parts(spec: Spec) -> str | None:
         if len(split) == 0:
             return f"the part {part} is empty"
         if float(split.x.min()) < 0 or float(split.x.max()) > 1 or split.x.dtype != torch.float32:
-            return f"{part}: x is {split.x.dtype} in [{float(split.x.min()):g}, {float(split.x.max()):g}]; expected float32 in [0, 1]"
+            given = f"{split.x.dtype} in [{float(split.x.min()):g}, {float(split.x.max()):g}]"
+            return f"{part}: x is {given}; expected float32 in [0, 1]"
         indices = set(split.index.tolist())
         if seen & indices:
             return f"{len(seen & indices)} inputs stand in two parts"

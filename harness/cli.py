@@ -48,7 +48,9 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--home", help="run folder (default: HARNESS_HOME, else ./runs)")
     common.add_argument("--json", action="store_true", help="print one JSON object")
     common.add_argument("--debug", action="store_true", help="show tracebacks")
-    parser = argparse.ArgumentParser("harness", description="Evaluate adversarial robustness: cross attacks and defenses, judge, record, rank.")
+    parser = argparse.ArgumentParser(
+        "harness", description="Evaluate adversarial robustness: cross attacks and defenses, judge, record, rank."
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def add(name: str, function: Any, text: str) -> argparse.ArgumentParser:
@@ -80,9 +82,13 @@ def _grid_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--set", action="append", default=[], metavar="KEY=YAML", help="replace a key of the grid")
     command.add_argument("--limit", type=int, metavar="N", help="attack at most N inputs")
     command.add_argument("--device", default="cpu", help="cpu or cuda")
-    command.add_argument("--executor", choices=("serial", "processes", "ray"), help="default: processes, one a core; serial on a GPU")
+    command.add_argument(
+        "--executor", choices=("serial", "processes", "ray"), help="default: processes, one a core; serial on a GPU"
+    )
     command.add_argument("--dry-run", action="store_true", help="print the tasks and stop")
-    command.add_argument("--no-track", action="store_true", help="do not write to MLflow now (harness sync does it later)")
+    command.add_argument(
+        "--no-track", action="store_true", help="do not write to MLflow now (harness sync does it later)"
+    )
 
 
 def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -104,7 +110,11 @@ def _executor(arguments: argparse.Namespace) -> str:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    kinds = [arguments.kind.rstrip("s") if arguments.kind not in KINDS else arguments.kind] if arguments.kind else [*KINDS, "grid"]
+    kinds = (
+        [arguments.kind.rstrip("s") if arguments.kind not in KINDS else arguments.kind]
+        if arguments.kind
+        else [*KINDS, "grid"]
+    )
     if kinds[0] not in (*KINDS, "grid"):
         raise ValueError(registry.unknown(str(arguments.kind), [*KINDS, "grid"], "kind of part"))
     rows = [row for kind in kinds for row in (_grids() if kind == "grid" else _parts(kind))]
@@ -176,7 +186,10 @@ def _check(arguments: argparse.Namespace) -> int:
         print(json.dumps([{"test": f.test, "passed": f.passed, "message": f.message} for f in findings]))
     else:
         for finding in findings:
-            print(f"{'ok    ' if finding.passed else 'FAILED'} {finding.test}" + (f": {finding.message}" if finding.message else ""))
+            print(
+                f"{'ok    ' if finding.passed else 'FAILED'} {finding.test}"
+                + (f": {finding.message}" if finding.message else "")
+            )
     return 0 if all(f.passed for f in findings) else 1
 
 
@@ -189,8 +202,13 @@ def _data(arguments: argparse.Namespace) -> int:
     dataset = build(spec)
     parts = {}
     for part in ("train", "fit", "calibrate", "test"):
-        parts[part] = {"inputs": len(dataset.split(part)), "sha256": part_hash(spec, part)}  # type: ignore[arg-type]
-    answer = {"name": label(spec), "files": [str(path) for path in dataset.files()], "note": getattr(dataset, "note", ""), "parts": parts}
+        parts[part] = {"inputs": len(dataset.split(part)), "sha256": part_hash(spec, part)}
+    answer = {
+        "name": label(spec),
+        "files": [str(path) for path in dataset.files()],
+        "note": getattr(dataset, "note", ""),
+        "parts": parts,
+    }
     if arguments.json:
         print(json.dumps(answer))
         return 0
@@ -222,7 +240,9 @@ def _report(result: api.Result, arguments: argparse.Namespace) -> int:
         f"{progress.seconds:.1f} s"
     )
     if result.tracking_error:
-        say(f"MLflow: {result.tracking_error}; the run is whole without it: `harness sync` writes later what is missing")
+        say(
+            f"MLflow: {result.tracking_error}; the run is whole without it: `harness sync` writes later what is missing"
+        )
     elif result.links:
         say("MLflow's ranking:  harness ui")
     page = api.home_folder(arguments.home) / "board" / "leaderboard.html"
@@ -266,7 +286,9 @@ def _status(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(answer))
         return 0
-    print(f"{answer['total']} tasks: {answer['done']} done, {answer['pending']} pending, {len(answer['failed'])} failed")
+    print(
+        f"{answer['total']} tasks: {answer['done']} done, {answer['pending']} pending, {len(answer['failed'])} failed"
+    )
     if answer["pending"]:
         print(f"about {answer['seconds_left']:.0f} s left" if answer["seconds_left"] is not None else "no estimate yet")
     for failure in answer["failed"]:
@@ -303,7 +325,8 @@ def _say_verdict(answer: dict[str, Any]) -> None:
         return
     flags = ", ".join(answer["flags"]) or "none"
     print(
-        f"{answer['name']}: scored; rank {answer['rank']} of {answer['of']}, robust accuracy {100 * answer['robust_accuracy']:.1f} %, "
+        f"{answer['name']}: scored; rank {answer['rank']} of {answer['of']}, "
+        f"robust accuracy {100 * answer['robust_accuracy']:.1f} %, "
         f"clean {100 * answer['clean_accuracy']:.1f} %, flags: {flags}"
     )
 
@@ -325,7 +348,16 @@ def _ui(arguments: argparse.Namespace) -> int:
     home = api.home_folder(arguments.home)
     base = f"http://127.0.0.1:{arguments.port}"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri(home)]
-    command += ["--default-artifact-root", str(home / "artifacts"), "--host", "127.0.0.1", "--port", str(arguments.port), "--workers", "1"]
+    command += [
+        "--default-artifact-root",
+        str(home / "artifacts"),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(arguments.port),
+        "--workers",
+        "1",
+    ]
     client(home)
     process = subprocess.Popen(command, env={**os.environ, **QUIET}, stdout=sys.stderr, stderr=subprocess.DEVNULL)
     try:

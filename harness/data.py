@@ -23,7 +23,7 @@ def fingerprint(spec: Spec) -> dict[str, Any]:
 
 @lru_cache(maxsize=8)
 def _part(spec: Spec, part: Part, device: str) -> Split:
-    split = build(spec).split(part)
+    split: Split = build(spec).split(part)
     return replace(split, x=split.x.to(device), y=split.y.to(device), index=split.index.to(device))
 
 

@@ -126,7 +126,11 @@ def find(name: str) -> Path:
 
 
 def from_mapping(
-    document: Mapping[str, Any], *, size: str | None = None, changes: Mapping[str, Any] | None = None, where: str = "grid"
+    document: Mapping[str, Any],
+    *,
+    size: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    where: str = "grid",
 ) -> Grid:
     """A Grid from plain data: the keys of `Grid`, and `sizes` and `fallback`, whose keys replace others."""
     merged = dict(document)
@@ -205,19 +209,25 @@ def role(spec: Spec) -> str:
     found = registry.constants(registry.locate(spec.kind, spec.name)).get("role")
     known = ("none", "training", "purifier", "detector")
     if found not in known:
-        raise ValueError(f"defense {spec.name}: its class needs `role: ClassVar = ...`, one of {', '.join(known)}, not {found!r}")
+        raise ValueError(
+            f"defense {spec.name}: its class needs `role: ClassVar = ...`, one of {', '.join(known)}, not {found!r}"
+        )
     return cast(str, found)
 
 
 def _threats(lines: object, where: str) -> Iterator[Threats]:
     if not isinstance(lines, list) or not lines:
-        raise ValueError(f"{where}: threats is a list such as [{{norm: linf, epsilons: [0.1], knowledge: [oblivious, adaptive]}}]")
+        raise ValueError(
+            f"{where}: threats is a list such as [{{norm: linf, epsilons: [0.1], knowledge: [oblivious, adaptive]}}]"
+        )
     for line in lines:
         if not isinstance(line, Mapping) or not {"norm", "epsilons"} <= line.keys():
             raise ValueError(f"{where}: a threat has norm and epsilons, not {line!r}")
         for key in line:
             if key not in ("norm", "epsilons", "knowledge"):
-                raise ValueError(f"{where}: " + registry.unknown(str(key), ["norm", "epsilons", "knowledge"], "key of a threat"))
+                raise ValueError(
+                    f"{where}: " + registry.unknown(str(key), ["norm", "epsilons", "knowledge"], "key of a threat")
+                )
         norm = _one_of(str(line["norm"]), get_args(Norm), "norm", where)
         epsilons = line["epsilons"] if isinstance(line["epsilons"], list) else [line["epsilons"]]
         numbers = tuple(sorted({_epsilon(value, norm, where) for value in epsilons}))
@@ -234,7 +244,9 @@ def _epsilon(value: object, norm: str, where: str) -> float:
     if epsilon is None or not 0 < epsilon < float("inf"):
         raise ValueError(f"{where}: epsilon is a number above 0 (or a fraction such as 8/255), not {value!r}")
     if norm == "linf" and epsilon > 1:
-        raise ValueError(f"{where}: epsilon {value} exceeds the box; inputs lie in [0, 1], so linf takes at most 1 (8 of 255 is 8/255)")
+        raise ValueError(
+            f"{where}: epsilon {value} exceeds the box; inputs lie in [0, 1], so linf takes at most 1 (8 of 255 is 8/255)"
+        )
     return epsilon
 
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
+from torch import Tensor
 
 from harness import registry
 from harness.data import Data
@@ -53,7 +54,7 @@ class Loader:
             network = build(part.spec).load(self.state(part), **self.inputs(part))
             return frozen(network)
 
-        return self.remember(f"network {part.key}", make)  # type: ignore[no-any-return]
+        return cast("Network", self.remember(f"network {part.key}", make))
 
     def inputs(self, part: Fitted) -> dict[str, Any]:
         """The nested parts of a part, loaded, by parameter name."""
@@ -96,7 +97,10 @@ class Loader:
         if part is pipeline.victim:
             return self.network(part)
         victim = self.network(pipeline.victim)
-        make = lambda: frozen(build(part.spec).load(self.state(part), victim=victim, **self.inputs(part)))  # noqa: E731
+
+        def make() -> Network:
+            return frozen(build(part.spec).load(self.state(part), victim=victim, **self.inputs(part)))
+
         return self.remember(f"network {part.key}", make)  # type: ignore[no-any-return]
 
     def defense(self, part: Fitted, victim: Network) -> Loaded:
@@ -105,7 +109,12 @@ class Loader:
         call = built.load(self.state(part), victim=victim, **self.inputs(part))
         if not callable(call):
             raise ContractError(f"{part.spec.name}: load gives {type(call).__name__}; expected a callable")
-        return Loaded(role(part.spec), label(part.spec), call, bool(getattr(built, "random", False)))
+        return Loaded(
+            role(part.spec),
+            label(part.spec),
+            cast("Callable[..., Tensor]", call),
+            bool(getattr(built, "random", False)),
+        )
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ def frozen(network: Any) -> Network:
         network.eval().requires_grad_(False)
     if not callable(network):
         raise ContractError(f"load gives {type(network).__name__}; expected a callable (B, *S) -> (B, K)")
-    return network  # type: ignore[return-value]
+    return cast("Network", network)
 
 
 @contextmanager
@@ -151,12 +160,11 @@ def seeded(key: str) -> Iterator[None]:
 
 def required_methods(kind: str, name: str) -> None:
     """Raise ContractError if a part's class lacks what its kind needs."""
-    wanted = {"victim": ("load",), "attack": ("perturb",), "dataset": ("split",), "shift": ("apply",), "study": ("run",)}
-    source = registry.locate(kind, name)
-    methods = wanted.get(kind, ("load",))
-    if kind == "defense":
-        methods = ("load",) if registry.constants(source).get("role") != "none" else ()
+    if kind == "defense" and registry.constants(registry.locate(kind, name)).get("role") == "none":
+        return
+    method = {"attack": "perturb", "dataset": "split", "shift": "apply", "study": "run"}.get(kind, "load")
     cls = registry.load(kind, name)
-    for method in methods:
-        if not inspect.isfunction(getattr(cls, method, None)):
-            raise ContractError(f"{kind} {name}: the class {cls.__name__} has no method `{method}`; see `harness show {kind}`")
+    if not inspect.isfunction(getattr(cls, method, None)):
+        raise ContractError(
+            f"{kind} {name}: the class {cls.__name__} has no method `{method}`; see `harness list {kind}`"
+        )

@@ -43,7 +43,10 @@ def _chunks(split: Split, size: int = _CHUNK) -> Iterator[Split]:
 
 
 def fit(task: Task, loader: Loader) -> tuple[State, Facts]:
-    """Fit a part: victims, training defenses and manifolds on `train`, detectors and purifiers on `fit` as the parts before them leave it."""
+    """Fit a part: victims, training defenses and manifolds on `train`; detectors and purifiers on `fit`.
+
+    Detectors and purifiers see the data as the purifiers before them leave it.
+    """
     part = task.part
     assert part is not None
     required_methods(part.spec.kind, part.spec.name)
@@ -108,7 +111,9 @@ def craft(task: Task, loader: Loader) -> tuple[State, Facts]:
     x_adv (E, B, *S) with E = 1 for minimal-norm attacks; found (E, B): the attacked system is fooled.
     """
     attempt, pipeline, part = task.attempt, task.pipeline, task.attack
-    assert attempt is not None and pipeline is not None and part is not None
+    assert attempt is not None
+    assert pipeline is not None
+    assert part is not None
     required_methods("attack", part.spec.name)
     options = dict(task.options)
     system = loader.system(pipeline, rate=options["rate"])
@@ -180,7 +185,9 @@ def observe(task: Task, loader: Loader) -> tuple[pd.DataFrame, Facts]:
     if task.attempt is None:
         seen = data if task.shift is None else _shifted(task, data, loader)
         frame = _watch(system, seen, seen.x, draws, number=number, strict=task.shift is None)
-        return pd.DataFrame(frame | {"epsilon": 0.0, "distance": 0.0, "valid": True})[list(OUTCOME)], {"inputs": len(seen)}
+        return pd.DataFrame(frame | {"epsilon": 0.0, "distance": 0.0, "valid": True})[list(OUTCOME)], {
+            "inputs": len(seen)
+        }
     assert task.craft is not None
     crafted = loader.store.get(task.craft, device=loader.device)
     frames = []
@@ -246,7 +253,7 @@ def _shifted(task: Task, data: Split, loader: Loader) -> Split:
     other = Data(task.shift, key_of(task.shift), loader.device).split("test")
     other = _rows(other, (0, len(data)))
     x = to_levels(_resized(other.x, data.x), data.levels)
-    return Split(x, torch.full_like(other.y, -1), other.index, data.num_classes, data.levels, data.draws[: len(other)])
+    return Split(x, torch.full_like(other.y, -1), other.index, data.num_classes, data.levels, other.draws)
 
 
 def _resized(x: Tensor, like: Tensor) -> Tensor:

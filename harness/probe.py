@@ -46,7 +46,9 @@ def keeps_contract(system: System, data: Split) -> None:
         bad = int((~torch.isfinite(outputs.logits).all(1)).sum())
         raise ContractError(f"logits are not finite on {bad} of {len(x)} clean inputs")
     if outputs.margin is not None and not bool(torch.isfinite(outputs.margin).all()):
-        raise ContractError(f"scores are not finite on {int((~torch.isfinite(outputs.margin)).sum())} of {len(x)} clean inputs")
+        raise ContractError(
+            f"scores are not finite on {int((~torch.isfinite(outputs.margin)).sum())} of {len(x)} clean inputs"
+        )
 
 
 def _class_margin(outputs: Outputs, y: Tensor) -> Tensor:

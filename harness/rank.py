@@ -54,7 +54,9 @@ def counted(outcomes: pd.DataFrame, threat: Threat) -> pd.Series:
     """The rows of attacks that count against a threat: same norm, an epsilon at most as large, knowledge at most as much."""
     known = ["oblivious", "adaptive"] if threat.knowledge == "adaptive" else ["oblivious"]
     small = outcomes["epsilon"] <= threat.epsilon * (1 + 1e-9)
-    return (outcomes["cell"] == "attack") & (outcomes["norm"] == threat.norm) & small & outcomes["knowledge"].isin(known)
+    return (
+        (outcomes["cell"] == "attack") & (outcomes["norm"] == threat.norm) & small & outcomes["knowledge"].isin(known)
+    )
 
 
 def failures(outcomes: pd.DataFrame) -> pd.Series:
@@ -86,7 +88,9 @@ def robustness(outcomes: pd.DataFrame, threat: Threat, *, attack: str | None = N
     selected = np.stack([table[0] for table in tables])
     fresh = np.stack([table[1] for table in tables])
     if np.isnan(fresh[0]).any():
-        raise ValueError("some attacked inputs were not observed clean; observe at least as many clean inputs as attacked ones")
+        raise ValueError(
+            "some attacked inputs were not observed clean; observe at least as many clean inputs as attacked ones"
+        )
     selected = np.nan_to_num(selected, nan=-1.0)
     worst = selected.argmax(0)
     columns = np.arange(len(index))
@@ -112,13 +116,15 @@ def mcnemar(only_a: int, only_b: int) -> float:
     number, low = only_a + only_b, min(only_a, only_b)
     if number == 0:
         return 1.0
-    return min(1.0, 2.0 * sum(math.comb(number, k) for k in range(low + 1)) / 2**number)
+    ways = sum(math.comb(number, k) for k in range(low + 1))
+    return float(min(1.0, 2 * ways / 2**number))
 
 
 def one_sided(more: int, less: int) -> float:
     """Exact p of at least `more` of the discordant inputs by chance."""
     number = more + less
-    return sum(math.comb(number, k) for k in range(more, number + 1)) / 2**number if number else 1.0
+    ways = sum(math.comb(number, k) for k in range(more, number + 1))
+    return float(ways / 2**number) if number else 1.0
 
 
 def paired(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> tuple[float, float]:
@@ -222,5 +228,7 @@ def _ranked(members: Sequence[Mapping[str, Any]]) -> list[Ranked]:
         if clear and difference != 0:
             better[j if difference > 0 else i] += 1
     ranks = [1 + count for count in better]
-    order = sorted(range(len(members)), key=lambda i: (ranks[i], flagged(members[i]), -_value(members[i]), members[i]["defense"]))
+    order = sorted(
+        range(len(members)), key=lambda i: (ranks[i], flagged(members[i]), -_value(members[i]), members[i]["defense"])
+    )
     return [Ranked(ranks[i], ranks.count(ranks[i]) > 1, flagged(members[i]), members[i]) for i in order]

@@ -26,7 +26,7 @@ from harness.plan import Plan, Task
 from harness.rank import counted, mean_interval, robustness, wilson
 from harness.spec import build, digest, label, resolve
 from harness.store import Store
-from harness.types import Interval, Spec, Threat
+from harness.types import Interval, Knowledge, Norm, Spec, Threat
 
 COLUMNS = (*OUTCOME, "cell", "attack", "norm", "knowledge", "role")
 SCHEMA = 1
@@ -108,7 +108,15 @@ def build_record(plan: Plan, system: System, store: Store, failures: Mapping[str
         "command": f"harness run {grid.name} --size {grid.size}",
     }
     if not complete:
-        return record | {"metrics": {}, "threats": [], "flags": [], "cells": [], "shifts": [], "per_input": {}, "gallery": []}
+        return record | {
+            "metrics": {},
+            "threats": [],
+            "flags": [],
+            "cells": [],
+            "shifts": [],
+            "per_input": {},
+            "gallery": [],
+        }
     return record | _figures(plan, found, store)
 
 
@@ -129,13 +137,19 @@ def _axes(plan: Plan, system: System) -> dict[str, Any]:
         "defense": system.defense,
         "roles": roles,
         "track": "random" if random else "detector" if "detector" in roles else "plain",
-        "parts": [{"name": label(s), "parameters": {k: _text(v) for k, v in resolve(s).params}} for s in system.defenses],
+        "parts": [
+            {"name": label(s), "parameters": {k: _text(v) for k, v in resolve(s).params}} for s in system.defenses
+        ],
     }
 
 
 def _text(value: Any) -> Any:
-    return label(value) if isinstance(value, Spec) else [_text(v) for v in value] if isinstance(value, tuple) else (
-        value if isinstance(value, str | int | float | bool) or value is None else str(value)
+    return (
+        label(value)
+        if isinstance(value, Spec)
+        else [_text(v) for v in value]
+        if isinstance(value, tuple)
+        else (value if isinstance(value, str | int | float | bool) or value is None else str(value))
     )
 
 
@@ -153,7 +167,8 @@ def _figures(plan: Plan, found: Evidence, store: Store) -> dict[str, Any]:
     return {
         "metrics": metrics(outcomes, grid.headline),
         "threats": [
-            {**asdict(threat), "robust_accuracy": asdict(robustness(outcomes, threat).interval)} for threat in threats(plan)
+            {**asdict(threat), "robust_accuracy": asdict(robustness(outcomes, threat).interval)}
+            for threat in threats(plan)
             if bool(counted(outcomes, threat).any())
         ],
         "flags": validity.flags(outcomes, found.probe, grid.headline),
@@ -195,26 +210,28 @@ def metrics(outcomes: pd.DataFrame, headline: Threat) -> dict[str, dict[str, flo
 def cells(found: Evidence, store: Store) -> list[dict[str, Any]]:
     """A row for each attack, norm, epsilon and knowledge, with what it broke and what it cost."""
     rows: list[dict[str, Any]] = []
-    attacked = found.outcomes[found.outcomes["cell"] == "attack"]
-    for (attack, norm, knowledge), group in attacked.groupby(["attack", "norm", "knowledge"], sort=False):
-        tasks = [t for t in found.tasks if t.attempt and (label(t.attempt.attack), t.attempt.norm, t.attempt.knowledge) == (attack, norm, knowledge)]
-        cost = _cost([str(t.craft) for t in tasks], store)
-        for epsilon, cell in group.groupby("epsilon"):
-            rows.append(_cell(found.outcomes, cell, (str(attack), str(norm), float(epsilon), str(knowledge))) | cost | {"keys": [t.key for t in tasks]})  # type: ignore[arg-type]
+    attempts: dict[tuple[str, Norm, Knowledge], list[Task]] = {}
+    for task in found.tasks:
+        if task.attempt is not None:
+            axes = (label(task.attempt.attack), task.attempt.norm, task.attempt.knowledge)
+            attempts.setdefault(axes, []).append(task)
+    table = found.outcomes
+    for (attack, norm, knowledge), tasks in attempts.items():
+        group = table[(table["attack"] == attack) & (table["norm"] == norm) & (table["knowledge"] == knowledge)]
+        cost = _cost([str(task.craft) for task in tasks], store)
+        for epsilon in sorted(group["epsilon"].unique().tolist()):
+            cell = _cell(table, group[group["epsilon"] == epsilon], Threat(norm, epsilon, knowledge), attack)
+            rows.append(cell | cost | {"keys": [task.key for task in tasks]})
     return rows
 
 
-def _cell(outcomes: pd.DataFrame, cell: pd.DataFrame, axes: tuple[str, str, float, str]) -> dict[str, Any]:
-    attack, norm, epsilon, knowledge = axes
-    only = pd.concat([outcomes[outcomes["cell"] == "clean"], cell])
-    robust = robustness(only, Threat(norm, epsilon, knowledge))  # type: ignore[arg-type]
+def _cell(outcomes: pd.DataFrame, cell: pd.DataFrame, threat: Threat, attack: str) -> dict[str, Any]:
+    robust = robustness(pd.concat([outcomes[outcomes["cell"] == "clean"], cell]), threat)
     broken = (robust.breaker != "") & (robust.clean > 0.5)
     fooled = cell[(cell["prediction"] != cell["label"]) & cell["accepted"] & cell["valid"] & (cell["distance"] > 0)]
     return {
         "attack": attack,
-        "norm": norm,
-        "epsilon": epsilon,
-        "knowledge": knowledge,
+        **asdict(threat),
         "robust_accuracy": asdict(robust.interval),
         "broken": int(broken.sum()),
         "median_distance": float(fooled["distance"].median()) if len(fooled) else None,
@@ -263,7 +280,12 @@ def gallery(plan: Plan, found: Evidence, store: Store) -> list[dict[str, Any]]:
     """A few broken inputs at the headline: clean, adversarial and magnified difference as PNG."""
     headline = plan.grid.headline
     outcomes = found.outcomes
-    rows = outcomes[counted(outcomes, headline) & outcomes["valid"] & outcomes["accepted"] & (outcomes["draw"] == outcomes["draw"].max())]
+    rows = outcomes[
+        counted(outcomes, headline)
+        & outcomes["valid"]
+        & outcomes["accepted"]
+        & (outcomes["draw"] == outcomes["draw"].max())
+    ]
     rows = rows[(rows["prediction"] != rows["label"]) & (rows["distance"] > 0)].sort_values(["index", "distance"])
     chosen = rows.drop_duplicates("index").head(_GALLERY)
     pictures = []
@@ -292,11 +314,10 @@ def _picture(plan: Plan, found: Evidence, store: Store, row: Mapping[Any, Any]) 
         x = test.x[task.rows[0] + int(place[0, 0])]
         change = (0.5 + (x_adv - x) / (2 * max(1e-6, float((x_adv - x).abs().max())))).clamp(0, 1)
         names = getattr(build(task.dataset), "class_names", None)
-        name_of = lambda k: str(names[k]) if names is not None and 0 <= k < len(names) else str(k)  # noqa: E731
         return {
             "index": int(row["index"]),
-            "label": name_of(int(row["label"])),
-            "prediction": name_of(int(row["prediction"])),
+            "label": _class_name(names, row["label"]),
+            "prediction": _class_name(names, row["prediction"]),
             "attack": row["attack"],
             "norm": row["norm"],
             "epsilon": row["epsilon"],
@@ -306,6 +327,11 @@ def _picture(plan: Plan, found: Evidence, store: Store, row: Mapping[Any, Any]) 
             "difference_png": _png(change),
         }
     return None
+
+
+def _class_name(names: Sequence[str] | None, label_: int) -> str:
+    """The class by name where the data set has names."""
+    return str(names[label_]) if names is not None and 0 <= label_ < len(names) else str(label_)
 
 
 def _png(x: Any) -> str:
@@ -339,7 +365,9 @@ def environment() -> dict[str, Any]:
 
 def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(["git", *arguments], cwd=registry.root(), capture_output=True, text=True, timeout=10, check=False)
+        done = subprocess.run(
+            ["git", *arguments], cwd=registry.root(), capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip()

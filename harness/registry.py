@@ -76,7 +76,9 @@ def root() -> Path:
     places = list(found.submodule_search_locations or []) if found else []
     if found and str(here / "attacks") not in [str(Path(place).resolve()) for place in places]:
         where = places[0] if places else found.origin
-        raise ImportError(f"the package 'attacks' is expected in {here}, but {where} shadows it; rename or remove that one")
+        raise ImportError(
+            f"the package 'attacks' is expected in {here}, but {where} shadows it; rename or remove that one"
+        )
     return here
 
 
@@ -205,7 +207,9 @@ def _literal(node: ast.expr, source: Source, name: str) -> Any:
         return ast.literal_eval(node)
     except ValueError:
         where = f"{source.path.name}, line {node.lineno}"
-        raise ValueError(f"{where}: the default of '{name}' must be a literal or Spec.of(...), not {ast.unparse(node)}") from None
+        raise ValueError(
+            f"{where}: the default of '{name}' must be a literal or Spec.of(...), not {ast.unparse(node)}"
+        ) from None
 
 
 def constants(source: Source) -> dict[str, Any]:

@@ -138,7 +138,9 @@ def resolve(spec: Spec) -> Spec:
     params: dict[str, Any] = {}
     for name, parameter in known.items():
         if parameter.required and name not in given:
-            raise ValueError(f"{spec.kind} {spec.name}: parameter '{name}' ({parameter.annotation}) has no default; give it")
+            raise ValueError(
+                f"{spec.kind} {spec.name}: parameter '{name}' ({parameter.annotation}) has no default; give it"
+            )
         params[name] = _resolved(given.get(name, parameter.default))
     for name in given.keys() - known.keys():
         raise ValueError(f"{spec.kind} {spec.name}: " + registry.unknown(name, list(known) or ["none"], "parameter"))
@@ -189,9 +191,7 @@ def label(spec: Spec) -> str:
     source = registry.locate(spec.kind, spec.name)
     known = registry.parameters(source)
     changed = {
-        name: value
-        for name, value in spec.params
-        if name not in known or value != _resolved(known[name].default)
+        name: value for name, value in spec.params if name not in known or value != _resolved(known[name].default)
     }
     if source.filled is not None:
         changed.pop(source.filled[0], None)
@@ -234,7 +234,10 @@ def digest(value: Any) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content."""
+    """SHA-256 of a file's content, or of the relative names and contents of all files in a folder."""
+    if path.is_dir():
+        inside = sorted(file for file in path.rglob("*") if file.is_file())
+        return digest([(str(file.relative_to(path)), file_digest(file)) for file in inside])
     try:
         stat = path.stat()
     except FileNotFoundError:
@@ -242,7 +245,7 @@ def file_digest(path: Path) -> str:
     return _file_digest(path, stat.st_mtime_ns, stat.st_size)
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=100_000)
 def _file_digest(path: Path, modified: int, size: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -266,7 +269,9 @@ def _code_digest(path: Path, modified: int) -> str:
 def _tree_digest(path: Path, modified: int) -> str:
     module = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(module):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
             node.body = node.body[1:]
     return hashlib.sha256(ast.dump(module).encode()).hexdigest()
 

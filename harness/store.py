@@ -69,7 +69,7 @@ class Store:
         """Whether the data file has its stated size and hash."""
         path = self._path(key, record["form"])
         try:
-            return hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"]
+            return bool(hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"])
         except FileNotFoundError:
             return False
 

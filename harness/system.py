@@ -38,7 +38,9 @@ class Curve:
         """The curve through the quantiles of clean scores (n,)."""
         ordered = scores.double().sort().values
         n = len(ordered)
-        levels = torch.tensor([level for level in _LEVELS if (1 - level) * n >= 3], dtype=torch.float64, device=scores.device)
+        levels = torch.tensor(
+            [level for level in _LEVELS if (1 - level) * n >= 3], dtype=torch.float64, device=scores.device
+        )
         knots = torch.quantile(ordered, levels)
         keep = torch.ones(len(knots), dtype=torch.bool, device=scores.device)
         keep[:-1] = knots[1:] > knots[:-1]  # of equal scores, the last: the largest share is below it

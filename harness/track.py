@@ -42,7 +42,10 @@ _VIEWS = {
         "orderByKey": "metrics.`robust_accuracy`",
         "orderByAsc": False,
         "selectedColumns": [
-            *(f"metrics.`{name}`" for name in ("robust_accuracy", "robust_low", "robust_high", "clean_accuracy", "auroc")),
+            *(
+                f"metrics.`{name}`"
+                for name in ("robust_accuracy", "robust_low", "robust_high", "clean_accuracy", "auroc")
+            ),
             *(f"tags.`{name}`" for name in ("rank", "flags", "dataset", "victim", "defense", "headline", "size")),
         ],
     },
@@ -51,7 +54,10 @@ _VIEWS = {
         "orderByKey": "metrics.`cell_robust_accuracy`",
         "orderByAsc": True,
         "selectedColumns": [
-            *(f"metrics.`{name}`" for name in ("cell_robust_accuracy", "cell_low", "cell_high", "cell_seconds", "cell_forwards")),
+            *(
+                f"metrics.`{name}`"
+                for name in ("cell_robust_accuracy", "cell_low", "cell_high", "cell_seconds", "cell_forwards")
+            ),
             *(f"tags.`{name}`" for name in ("defense", "attack", "norm", "epsilon", "knowledge", "dataset", "victim")),
         ],
     },
@@ -92,7 +98,9 @@ def experiment(server: MlflowClient, suite: str, home: Path) -> str:
     """The id of a suite's experiment, made where it is missing; raises RuntimeError if it was deleted."""
     found = server.get_experiment_by_name(suite)
     if found is not None and found.lifecycle_stage == "deleted":
-        raise RuntimeError(f"the MLflow experiment '{suite}' was deleted; restore it, or empty the bin with `mlflow gc`")
+        raise RuntimeError(
+            f"the MLflow experiment '{suite}' was deleted; restore it, or empty the bin with `mlflow gc`"
+        )
     if found is not None:
         return str(found.experiment_id)
     local = tracking_uri(home).startswith("sqlite:")
@@ -127,7 +135,9 @@ def write(record: Mapping[str, Any], server: MlflowClient, home: Path) -> bool:
 def _stands(server: MlflowClient, where: str, record: Mapping[str, Any]) -> bool:
     """Whether the record's run is complete; supersedes other runs of the system and deletes what was left half-written."""
     same = " AND ".join(
-        f"tags.{name} = '{_quoted(record[name])}'" for name in ("dataset", "victim", "defense", "size") if record.get(name)
+        f"tags.{name} = '{_quoted(record[name])}'"
+        for name in ("dataset", "victim", "defense", "size")
+        if record.get(name)
     )
     runs = _search(server, where, f"tags.level = 'system' AND {same}")
     stands = False
@@ -192,7 +202,10 @@ def _log(server: MlflowClient, where: str, name: str, content: Content) -> str:
 
 def _axes(record: Mapping[str, Any]) -> dict[str, str]:
     environment = record["environment"]
-    axes = {name: str(record[name]) for name in ("suite", "grid", "size", "dataset", "victim", "defense", "seed", "track", "status")}
+    axes = {
+        name: str(record[name])
+        for name in ("suite", "grid", "size", "dataset", "victim", "defense", "seed", "track", "status")
+    }
     return axes | {
         "commit": str(environment.get("commit", "")),
         "dirty": str(environment.get("dirty", "")),
@@ -237,7 +250,10 @@ def _system_note(record: Mapping[str, Any]) -> str:
 
 
 def _cell_run(record: Mapping[str, Any], cell: Mapping[str, Any]) -> Content:
-    axes = {name: f"{cell[name]:g}" if name == "epsilon" else str(cell[name]) for name in ("attack", "norm", "epsilon", "knowledge")}
+    axes = {
+        name: f"{cell[name]:g}" if name == "epsilon" else str(cell[name])
+        for name in ("attack", "norm", "epsilon", "knowledge")
+    }
     robust = cell["robust_accuracy"]
     numbers = {
         "cell_robust_accuracy": _percent(robust["value"]),
@@ -270,7 +286,10 @@ def publish(records: Sequence[Mapping[str, Any]], server: MlflowClient, home: Pa
     for suite in sorted({record["suite"] for record in records}):
         where = experiment(server, suite, home)
         order = ranked([record for record in records if record["suite"] == suite])
-        runs = {run.data.tags.get("key", ""): run for run in _search(server, where, "tags.level = 'system' AND tags.superseded = 'no'")}
+        runs = {
+            run.data.tags.get("key", ""): run
+            for run in _search(server, where, "tags.level = 'system' AND tags.superseded = 'no'")
+        }
         for place in order:
             run = runs.get(_run_key(place.record))
             text = f"{place.rank}{' =' if place.tied else ''}{' ⚑' if place.flagged else ''}"
@@ -319,7 +338,15 @@ def _note(where: str, order: Sequence[Ranked], runs: Mapping[str, str], board: s
         record = place.record
         flags = ", ".join(f["name"] for f in record["flags"] if f["fired"] and f["severity"] == "warning")
         clean = _percent((record["metrics"].get("clean_accuracy") or {}).get("value"))
-        cells = [place.rank, _plain(record["defense"]), record["victim"], record["dataset"], _interval(record), clean, flags]
+        cells = [
+            place.rank,
+            _plain(record["defense"]),
+            record["victim"],
+            record["dataset"],
+            _interval(record),
+            clean,
+            flags,
+        ]
         lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
     return "\n".join(lines)
 
@@ -355,7 +382,11 @@ def run_id(home: Path, record: Mapping[str, Any]) -> str | None:
     try:
         server = client(home)
         found = server.get_experiment_by_name(record["suite"])
-        runs = _search(server, str(found.experiment_id), f"tags.level = 'system' AND tags.key = '{_run_key(record)}'") if found else []
+        runs = (
+            _search(server, str(found.experiment_id), f"tags.level = 'system' AND tags.key = '{_run_key(record)}'")
+            if found
+            else []
+        )
     except Exception:
         return None
     return str(runs[0].info.run_id) if runs else None

@@ -92,7 +92,7 @@ class Split:
     index: Tensor
     num_classes: int
     levels: int | None = 255
-    draws: Draws = cast("Draws", None)
+    draws: Draws = cast("Draws", None)  # noqa: RUF009 - there are none until the harness sets them
 
     def __len__(self) -> int:
         return len(self.y)
@@ -288,7 +288,7 @@ class TrainingDefense(Protocol):
 
 
 class Metric(Protocol):
-    """A figure of one system, from the table of its outcomes (record.COLUMNS) and the headline threat; None where it says nothing."""
+    """A figure of one system from its outcomes (columns record.COLUMNS) and the headline threat; None where it says nothing."""
 
     higher_is_better: ClassVar[bool]
 

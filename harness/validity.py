@@ -148,8 +148,14 @@ def _random(probe: Mapping[str, Any] | None) -> Flag:
         return _not_probed("random")
     changed, n = probe["repeat"]["again"], probe["inputs"]
     declared = bool(probe["random_declared"])
-    text = "declared random: scored on fresh draws" if declared else f"the same batch again changes {changed} of {n} answers"
-    return Flag("random", declared or changed > 0, text, changed / n, {"declared": declared}, "info" if declared else "warning")
+    text = (
+        "declared random: scored on fresh draws"
+        if declared
+        else f"the same batch again changes {changed} of {n} answers"
+    )
+    return Flag(
+        "random", declared or changed > 0, text, changed / n, {"declared": declared}, "info" if declared else "warning"
+    )
 
 
 def _batch(probe: Mapping[str, Any] | None) -> Flag:
