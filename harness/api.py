@@ -244,6 +244,13 @@ def sync(home: str | Path | None = None) -> dict[str, Any]:
     return writer.close()
 
 
+def score(defense: str, **options: Any) -> dict[str, Any]:
+    """Score a defense, `file.py:Class` or a name: its verdict with reason, rank and figures (see `harness.submit`)."""
+    from harness.submit import submit
+
+    return submit(defense, **options)[0]
+
+
 def study(spec: Spec, *, home: str | Path | None = None, device: str = "cpu") -> dict[str, Any]:
     """The tables of a study, computed once and cached like everything else; raises RuntimeError if it fails."""
     from harness import execute, plan
