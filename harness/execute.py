@@ -34,18 +34,6 @@ class Progress:
     overhead: float = 0.0
 
 
-def done(task: Task, store: Store) -> bool:
-    """Whether a task's result stands, made from the results that stand now."""
-    record = store.record(task.key)
-    if record is None:
-        return False
-    for key, digest in record.get("consumed", {}).items():
-        above = store.record(key)
-        if above is None or above["sha256"] != digest:
-            return False
-    return True
-
-
 def run(
     tasks: Iterable[Task],
     store: Store,
@@ -98,7 +86,7 @@ def _settled(task: Task, store: Store, progress: Progress) -> bool:
             "needs a task that failed: needs", "needs"
         )
         return True
-    if done(task, store):
+    if store.done(task.key):
         progress.reused += 1
         return True
     return False
@@ -208,7 +196,7 @@ def _worker(parent: int) -> None:
 def _processes(
     tasks: Mapping[str, Task], store: Store, device: str, progress: Progress, ended: Callable[[Task], None]
 ) -> None:
-    if all(done(task, store) for task in tasks.values()):
+    if all(store.done(task.key) for task in tasks.values()):
         return _serial(tasks, store, device, progress, ended)  # no worker is needed
     crew = _Processes(store, device, tasks)
     try:

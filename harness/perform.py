@@ -19,7 +19,7 @@ from harness.plan import Pipeline, Task
 from harness.rounding import distance, inside, round_inside, to_levels
 from harness.spec import build
 from harness.system import INVALID, ContractError, Judge, System, calibrate, view
-from harness.types import Budget, Draws, Split, State
+from harness.types import Budget, Draws, Split, State, View
 
 OUTCOME = ("index", "epsilon", "draw", "label", "prediction", "margin", "accepted", "distance", "valid")
 Facts = dict[str, Any]
@@ -132,7 +132,7 @@ def craft(task: Task, loader: Loader) -> tuple[State, Facts]:
         rows = (standing & ~found).nonzero()[:, 0]
         if len(rows):
             batch, budget = data[rows], Budget(attempt.norm, epsilon)
-            given = attack.perturb(sight, batch.x.clone(), batch.y.clone(), budget, draws[rows])
+            given = _perturbed(attack, sight, batch, budget, draws[rows])
             x_adv[rows] = _checked(given, batch.x, budget, data.levels, part.spec.name)
             fooled = judge(x_adv[rows], batch.x, batch.y, epsilon, draws[rows].stream("found"))
             if early:
@@ -141,6 +141,18 @@ def craft(task: Task, loader: Loader) -> tuple[State, Facts]:
         results.setdefault(f"found.{place}", found.clone())
         results[f"x_adv.{place}"] = _packed(x_adv, data.levels)
     return results, {"inputs": len(data), "forwards": count.forwards, "backwards": count.backwards}
+
+
+def _perturbed(attack: Any, sight: View, batch: Split, budget: Budget, draws: Draws) -> Any:
+    """The attack's answer; a batch that does not fit into a GPU's memory is halved until it does."""
+    try:
+        return attack.perturb(sight, batch.x.clone(), batch.y.clone(), budget, draws)
+    except torch.OutOfMemoryError:
+        if len(batch) == 1:
+            raise
+        torch.cuda.empty_cache()
+        rows = torch.arange(len(batch), device=batch.y.device).chunk(2)
+        return torch.cat([_perturbed(attack, sight, batch[half], budget, draws[half]) for half in rows])
 
 
 def _rows(split: Split, rows: tuple[int, int]) -> Split:

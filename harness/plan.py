@@ -10,7 +10,7 @@ from typing import Any
 from harness import registry
 from harness.data import fingerprint, key_of
 from harness.grid import Attempt, Cell, Grid, System, role
-from harness.spec import code_digest, digest, identity, label, module_file, nested
+from harness.spec import code_digest, digest, identity, label, module_file, nested, tree_digest
 from harness.types import Skip, Spec
 
 # The first-party modules, besides a part's own, whose code decides a result of each kind of task.
@@ -100,7 +100,9 @@ class Plan:
 def engine(kind: str) -> str:
     """Digest of the harness's own code that decides a kind of result."""
     files = [module_file(module) for module in _ENGINE[kind]]
-    return digest([code_digest(file) for file in files if file])
+    perform = module_file("harness.perform")
+    own = [tree_digest(perform)] if perform and kind not in ("fit", "study") else []
+    return digest([code_digest(file) for file in files if file] + own)
 
 
 def _key(kind: str, /, **content: Any) -> str:

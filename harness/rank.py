@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from harness.types import Interval, Threat
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Z = 1.959963984540054
 SIGNIFICANCE = 0.05
@@ -102,6 +104,8 @@ def robustness(outcomes: pd.DataFrame, threat: Threat, *, attack: str | None = N
 
 def _rates(rows: pd.DataFrame, index: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Share of failures of each input on selection draws and on scoring draws; nan where it was not observed."""
+    import pandas as pd
+
     failed = pd.Series(np.asarray(failures(rows), dtype=float), index=rows["index"].to_numpy())
     if not len(rows) or rows["draw"].max() == 0:
         rate = failed.groupby(level=0).mean().reindex(index).to_numpy()

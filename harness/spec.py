@@ -261,8 +261,13 @@ def code_digest(path: Path) -> str:
 
 @lru_cache(maxsize=512)
 def _code_digest(path: Path, modified: int) -> str:
-    trees = {name: _tree_digest(file, file.stat().st_mtime_ns) for name, file in sorted(_closure(path).items())}
+    trees = {name: tree_digest(file) for name, file in sorted(_closure(path).items())}
     return digest(trees | _versions(path))
+
+
+def tree_digest(path: Path) -> str:
+    """Hash of one file's syntax tree, without docstrings."""
+    return _tree_digest(path, path.stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=512)
@@ -313,6 +318,12 @@ def version(distribution: str) -> str:
 
 
 def _imports(path: Path) -> set[str]:
+    """The modules that a file imports anywhere; foreign ones by their first name."""
+    return _imports_at(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=512)
+def _imports_at(path: Path, modified: int) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(registry.tree(path)):
         if isinstance(node, ast.Import):

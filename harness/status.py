@@ -6,7 +6,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from harness.execute import done
 from harness.plan import Plan
 from harness.store import Store
 
@@ -17,7 +16,7 @@ def status(plan: Plan, home: Path) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {}
     pending, failed = [], []
     for task in plan.tasks.values():
-        if done(task, store):
+        if store.done(task.key):
             record = store.record(task.key) or {}
             seconds.setdefault(task.kind, []).append(record["facts"]["seconds"])
             continue

@@ -38,12 +38,23 @@ class Store:
     def record(self, key: str) -> dict[str, Any] | None:
         """The record of a finished task: what made it, its data file and that file's SHA-256; None if it is not done."""
         try:
-            return cast("dict[str, Any]", json.loads(self._path(key, "json").read_text(encoding="utf-8")))
+            found = json.loads(self._path(key, "json").read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (json.JSONDecodeError, UnicodeDecodeError):
-            self.forget(key)
-            return None
+            found = None
+        if isinstance(found, dict) and {"form", "sha256"} <= found.keys():
+            return cast("dict[str, Any]", found)
+        self.forget(key)
+        return None
+
+    def done(self, key: str) -> bool:
+        """Whether a result stands, made from the results that stand now under the keys it consumed."""
+        record = self.record(key)
+        if record is None:
+            return False
+        above = {name: self.record(name) for name in record.get("consumed", {})}
+        return all(found is not None and found["sha256"] == record["consumed"][name] for name, found in above.items())
 
     def put(self, key: str, result: Any, record: Mapping[str, Any]) -> None:
         """Write a result and then its record. A dict of tensors, a DataFrame, or a JSON-able value."""
@@ -114,9 +125,14 @@ def _encode(result: Any) -> tuple[str, bytes]:
         result.to_parquet(buffer, index=False)
         return "parquet", buffer.getvalue()
     if _is_state(result):
+        import torch
         from safetensors.torch import save
 
-        return "safetensors", save({name: tensor.detach().cpu().contiguous() for name, tensor in result.items()})
+        # clones, as tensors that share memory (tied weights) are refused by the format
+        whole = {
+            name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in result.items()
+        }
+        return "safetensors", save(whole)
     return "value", json.dumps(result, sort_keys=True).encode()
 
 

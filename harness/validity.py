@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from harness.grid import Attempt, Cell, Grid, System
 from harness.rank import counted, failures, one_sided, wilson
 from harness.spec import parse
 from harness.types import Threat
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SINGLE, ITERATIVE = "fgsm", "pgd"
 BLACK_BOX = ("noise", "transfer")
@@ -59,6 +60,8 @@ def flags(outcomes: pd.DataFrame, probe: Mapping[str, Any] | None, headline: Thr
 
 def _broken(outcomes: pd.DataFrame, headline: Threat, chosen: pd.Series) -> set[int]:
     """Inputs that are held when clean and broken by the chosen rows at the headline or below (any draw: more than half)."""
+    import pandas as pd
+
     rows = outcomes[counted(outcomes, headline) & chosen]
     if not len(rows):
         return set()
