@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.progress import say
+
 if TYPE_CHECKING:
     from harness.execute import Progress
     from harness.grid import Grid, System
     from harness.plan import Plan, Task
+    from harness.store import Store
     from harness.types import Spec
 
 
@@ -125,17 +128,12 @@ def run(
     plan = plan_of(read)
     store = Store(folder / "store")
     writer = Writer(folder) if track else None
-    recorder = _Recorder(plan, store, folder, writer)
+    recorder = _Recorder(plan, store, folder / "records", device, writer)
+    tasks = list(plan.tasks.values())
     try:
         progress = execute.run(
-            list(plan.tasks.values()),
-            store,
-            device=device,
-            executor=executor,
-            finished=recorder.finished,
-            title=read.name,
+            tasks, store, device=device, executor=executor, finished=recorder.finished, title=read.name
         )
-        recorder.rest(progress)
     finally:
         if writer is not None and sys.exc_info()[0] is not None:
             writer.stop()
@@ -146,40 +144,56 @@ def run(
 
 @dataclass
 class _Recorder:
-    """Writes the record of a system as soon as its last task is done."""
+    """Writes the record of a system as soon as its last task is done; one that stands already is taken as it is."""
 
     plan: Plan
-    store: Any
+    store: Store
     folder: Path
+    device: str
     writer: Writer | None
     records: list[dict[str, Any]] = field(default_factory=list)
     waiting: dict[System, set[str]] = field(default_factory=dict)
+    systems: dict[str, list[System]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for system, tasks in self.plan.observed.items():
             self.waiting[system] = {task.key for task in tasks} | {self.plan.probes[system].key}
+            for key in self.waiting[system]:
+                self.systems.setdefault(key, []).append(system)
 
-    def finished(self, task: Task, failed: Mapping[str, str]) -> None:
+    def finished(self, task: Task, progress: Progress) -> None:
         """A task is done, or has failed."""
-        for system in [s for s, keys in self.waiting.items() if task.key in keys]:
+        for system in self.systems.get(task.key, ()):
             self.waiting[system].discard(task.key)
             if not self.waiting[system]:
-                self._write(system, failed)
+                self._write(system, progress)
 
-    def rest(self, progress: Progress) -> None:
-        """Systems some of whose tasks never came."""
-        for system in [s for s, keys in self.waiting.items() if keys]:
-            self._write(system, progress.failed)
-
-    def _write(self, system: System, failed: Mapping[str, str]) -> None:
+    def _write(self, system: System, progress: Progress) -> None:
         from harness import record as recording
 
-        made = recording.build_record(self.plan, system, self.store, failed)
-        path = recording.save(made, self.folder / "records")
-        self.waiting[system] = set()
+        name = recording.system_id(self.plan, system)
+        keys = {key for task in self.plan.observed[system] for key in (task.key, *task.inputs)}
+        made = None if keys & progress.made else recording.stands(self.folder, name)
+        if made is None:
+            found = recording.evidence(self.plan, system, self.store, self._read)
+            made = recording.build_record(self.plan, system, found, store=self.store, failures=progress.failed)
+            recording.save(made, found.outcomes, self.folder)
         self.records.append(made)
         if self.writer is not None:
-            self.writer.send(path)
+            self.writer.send(self.folder / f"{name}.json")
+
+    def _read(self, task: Task) -> Any:
+        """A stored result; one found corrupted is computed anew first."""
+        from harness.execute import attempt
+        from harness.loading import Loader
+        from harness.store import Corrupted
+
+        try:
+            return self.store.get(task.key)
+        except Corrupted as error:
+            say(str(error))
+            attempt(task, Loader(self.store, self.device), self.plan.tasks)
+            return self.store.get(task.key)
 
 
 class Writer:

@@ -24,14 +24,19 @@ from harness.store import Corrupted, Store
 
 @dataclass
 class Progress:
-    """What became of the tasks."""
+    """What became of the tasks: how many stood, which were made, which failed and why."""
 
     total: int = 0
     reused: int = 0
-    computed: int = 0
+    made: set[str] = field(default_factory=set)
     failed: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
     overhead: float = 0.0
+
+    @property
+    def computed(self) -> int:
+        """The number of tasks made in this run."""
+        return len(self.made)
 
 
 def run(
@@ -40,7 +45,7 @@ def run(
     *,
     device: str = "cpu",
     executor: str = "serial",
-    finished: Callable[[Task, Mapping[str, str]], None] = lambda task, failed: None,
+    finished: Callable[[Task, Progress], None] = lambda task, progress: None,
     title: str = "tasks",
 ) -> Progress:
     """Perform every task that is not done, in order; a failed one is recorded, those that need it fail too, the others go on."""
@@ -53,7 +58,7 @@ def run(
         bar = bars.add_task(title, total=len(waiting))
 
         def ended(task: Task) -> None:
-            finished(task, progress.failed)
+            finished(task, progress)
             bars.advance(bar)
 
         EXECUTORS[executor](waiting, store, device, progress, ended)
@@ -95,7 +100,7 @@ def _settled(task: Task, store: Store, progress: Progress) -> bool:
 def _count(task: Task, error: str | None, overhead: float, progress: Progress) -> None:
     progress.overhead += overhead
     if error is None:
-        progress.computed += 1
+        progress.made.add(task.key)
     else:
         progress.failed[task.key] = error
         say(f"failed: {task.label}: {error}")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import math
 import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,17 +18,17 @@ import numpy as np
 import pandas as pd
 
 from harness import registry, validity
+from harness.gallery import gallery
 from harness.grid import System, role
-from harness.perform import OUTCOME, unpacked
+from harness.perform import OUTCOME
 from harness.plan import Plan, Task
 from harness.rank import counted, mean_interval, robustness, wilson
-from harness.spec import build, digest, label, resolve
+from harness.spec import build, code_digest, digest, label, module_file, resolve
 from harness.store import Store
 from harness.types import Interval, Knowledge, Norm, Spec, Threat
 
 COLUMNS = (*OUTCOME, "cell", "attack", "norm", "knowledge", "role")
 SCHEMA = 1
-_GALLERY = 8
 
 
 @dataclass(frozen=True)
@@ -43,14 +41,14 @@ class Evidence:
     missing: Sequence[Task]
 
 
-def evidence(plan: Plan, system: System, store: Store) -> Evidence:
-    """Read a system's outcomes; tasks without a result are listed as missing."""
+def evidence(plan: Plan, system: System, store: Store, read: Callable[[Task], Any]) -> Evidence:
+    """A system's outcomes as `read` gives them; tasks without a result are listed as missing."""
     frames, missing, tasks = [], [], plan.observed[system]
     for task in tasks:
         if store.record(task.key) is None:
             missing.append(task)
             continue
-        frames.append(_annotated(task, store.get(task.key), plan.grid.selection))
+        frames.append(_annotated(task, read(task), plan.grid.selection))
     outcomes = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
     pipeline = plan.pipelines[system]
     outcomes.attrs = {
@@ -60,7 +58,7 @@ def evidence(plan: Plan, system: System, store: Store) -> Evidence:
         "surrogate": any(_declares_surrogate(spec) for spec in system.defenses),
     }
     probe = plan.probes[system]
-    return Evidence(outcomes, store.get(probe.key) if store.record(probe.key) else None, tasks, missing)
+    return Evidence(outcomes, read(probe) if store.record(probe.key) else None, tasks, missing)
 
 
 def _annotated(task: Task, frame: pd.DataFrame, selection: int) -> pd.DataFrame:
@@ -84,13 +82,15 @@ def _declares_surrogate(spec: Spec) -> bool:
     return "def surrogate" in source.path.read_text(encoding="utf-8")
 
 
-def build_record(plan: Plan, system: System, store: Store, failures: Mapping[str, str]) -> dict[str, Any]:
+def build_record(
+    plan: Plan, system: System, found: Evidence, *, store: Store, failures: Mapping[str, str]
+) -> dict[str, Any]:
     """The record of one system; figures that cannot be had are null, failed tasks are listed."""
-    found = evidence(plan, system, store)
     grid, outcomes = plan.grid, found.outcomes
     complete = not found.missing and len(outcomes) > 0
     record: dict[str, Any] = {
         "schema": SCHEMA,
+        "code": code(),
         "id": system_id(plan, system),
         "suite": grid.suite,
         "grid": grid.name,
@@ -182,7 +182,7 @@ def _figures(plan: Plan, found: Evidence, store: Store) -> dict[str, Any]:
             "robust": per_input.robust.round(4).tolist(),
             "breaker": per_input.breaker.tolist(),
         },
-        "gallery": gallery(plan, found, store),
+        "gallery": gallery(outcomes, found.tasks, grid.headline, store.get),
         **costs(found, store),
     }
 
@@ -276,74 +276,6 @@ def shifts(outcomes: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def gallery(plan: Plan, found: Evidence, store: Store) -> list[dict[str, Any]]:
-    """A few broken inputs at the headline: clean, adversarial and magnified difference as PNG."""
-    headline = plan.grid.headline
-    outcomes = found.outcomes
-    rows = outcomes[
-        counted(outcomes, headline)
-        & outcomes["valid"]
-        & outcomes["accepted"]
-        & (outcomes["draw"] == outcomes["draw"].max())
-    ]
-    rows = rows[(rows["prediction"] != rows["label"]) & (rows["distance"] > 0)].sort_values(["index", "distance"])
-    chosen = rows.drop_duplicates("index").head(_GALLERY)
-    pictures = []
-    for row in chosen.to_dict("records"):
-        picture = _picture(plan, found, store, row)
-        if picture is not None:
-            pictures.append(picture)
-    return pictures
-
-
-def _picture(plan: Plan, found: Evidence, store: Store, row: Mapping[Any, Any]) -> dict[str, Any] | None:
-    from harness.data import Data
-
-    axes = (row["attack"], row["norm"], row["knowledge"])
-    for task in found.tasks:
-        attempt = task.attempt
-        if attempt is None or (label(attempt.attack), attempt.norm, attempt.knowledge) != axes:
-            continue
-        test = Data(task.dataset, "", "cpu").split("test")
-        place = (test.index[task.rows[0] : task.rows[1]] == row["index"]).nonzero()
-        if not len(place):
-            continue
-        crafted = store.get(str(task.craft))
-        name = f"x_adv.{attempt.epsilons.index(row['epsilon'])}"
-        x_adv = unpacked(crafted[name if name in crafted else "x_adv.0"], test.levels)[place[0, 0]]
-        x = test.x[task.rows[0] + int(place[0, 0])]
-        change = (0.5 + (x_adv - x) / (2 * max(1e-6, float((x_adv - x).abs().max())))).clamp(0, 1)
-        names = getattr(build(task.dataset), "class_names", None)
-        return {
-            "index": int(row["index"]),
-            "label": _class_name(names, row["label"]),
-            "prediction": _class_name(names, row["prediction"]),
-            "attack": row["attack"],
-            "norm": row["norm"],
-            "epsilon": row["epsilon"],
-            "distance": float(row["distance"]),
-            "clean_png": _png(x),
-            "adversarial_png": _png(x_adv),
-            "difference_png": _png(change),
-        }
-    return None
-
-
-def _class_name(names: Sequence[str] | None, label_: int) -> str:
-    """The class by name where the data set has names."""
-    return str(names[label_]) if names is not None and 0 <= label_ < len(names) else str(label_)
-
-
-def _png(x: Any) -> str:
-    from PIL import Image
-
-    pixels = (x.clamp(0, 1) * 255).round().byte().numpy()
-    image = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels[:3].transpose(1, 2, 0))
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode()
-
-
 @lru_cache(maxsize=1)
 def environment() -> dict[str, Any]:
     """Versions, commit and machine, for the record."""
@@ -373,10 +305,34 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
-def save(record: Mapping[str, Any], folder: Path) -> Path:
-    """Write a record by rename; its name is the system's id."""
+@lru_cache(maxsize=1)
+def code() -> str:
+    """Digest of the code that makes records of outcomes: metrics and flags too."""
+    files = [module_file(name) for name in ("harness.record", *_metric_modules())]
+    return digest([code_digest(file) for file in files if file])
+
+
+def _metric_modules() -> list[str]:
+    sources = [registry.locate("metric", name) for name in registry.names("metric")]
+    return [source.module for source in sources if source.module]
+
+
+def stands(folder: Path, name: str) -> dict[str, Any] | None:
+    """The complete record of that id, made by the present code; None if there is none."""
+    try:
+        record: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return record if record.get("complete") and record.get("code") == code() else None
+
+
+def save(record: Mapping[str, Any], outcomes: pd.DataFrame, folder: Path) -> Path:
+    """Write a record and the outcomes behind it by rename; their name is the system's id."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{record['id']}.json"
+    table = path.with_suffix(f".{os.getpid()}.parquet.tmp")
+    outcomes.reset_index(drop=True).to_parquet(table, index=False)
+    table.replace(path.with_suffix(".parquet"))
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(record, default=float), encoding="utf-8")
     temporary.replace(path)
