@@ -25,6 +25,7 @@ class Transfer:
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l0")
     needs: ClassVar[Needs] = "decision"
     minimal: ClassVar[bool] = False
+    knowledge: ClassVar[tuple[str, ...]] = ("oblivious",)  # it counts at an adaptive headline as well
 
     def perturb(
         self, view: View, x: Tensor, y: Tensor, budget: Budget, draws: Draws, *, source: Network, attack: Attack
