@@ -236,9 +236,8 @@ def has_method(source: Source, method: str) -> bool:
     return any(isinstance(node, ast.FunctionDef) and node.name == method for node in source.node.body)
 
 
-@lru_cache(maxsize=512)
 def load(kind: str, name: str) -> type:
-    """Import the class of a part."""
+    """Import the class of a part; a file that was edited is read anew, as its digest changes with it."""
     source = locate(kind, name)
     if source.module is not None:
         return getattr(importlib.import_module(source.module), source.class_name)  # type: ignore[no-any-return]
