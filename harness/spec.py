@@ -32,7 +32,10 @@ def parse(kind: str, line: object) -> Iterator[Spec]:
     for key, value in params.items():
         if key not in known:
             raise ValueError(f"{kind} {name}: " + registry.unknown(key, list(known) or ["none"], "parameter"))
-        choices.append([_checked(source, known[key], v) for v in _alternatives(known[key], value)])
+        alternatives = _alternatives(known[key], value)
+        if not alternatives:
+            raise ValueError(f"{kind} {name}: parameter '{key}' takes {known[key].annotation}, not an empty list")
+        choices.append([_checked(source, known[key], v) for v in alternatives])
     for chosen in itertools.product(*choices):
         yield resolve(Spec.of(kind, source.name, **dict(zip(params, chosen, strict=True))))
 
@@ -54,11 +57,28 @@ def name_and_params(kind: str, line: object) -> tuple[str, dict[str, Any]]:
 
 def _alternatives(parameter: registry.Parameter, value: Any) -> list[Any]:
     """The values that a list stands for; for a tuple parameter, a list of lists."""
-    if not isinstance(value, list):
-        return [value]
     if parameter.annotation.startswith("tuple"):
-        return value if value and all(isinstance(v, list) for v in value) else [value]
-    return value
+        return value if isinstance(value, list) and value and all(isinstance(v, list) for v in value) else [value]
+    values = value if isinstance(value, list) else [value]
+    if "Spec" in parameter.annotation:
+        return [spec for v in values for spec in _nested_alternatives(_kind_of(parameter), v)]
+    return values
+
+
+def _nested_alternatives(kind: str, value: Any) -> list[Any]:
+    """The parts that {name: parameters} stands for, lists among the parameters expanded."""
+    if not isinstance(value, Mapping):
+        return [value]
+    name, params = name_and_params(kind, value)
+    if name != "self":
+        return list(parse(kind, value))
+    lists = [v if isinstance(v, list) else [v] for v in params.values()]
+    return [Spec.of(kind, "self", **dict(zip(params, chosen, strict=True))) for chosen in itertools.product(*lists)]
+
+
+def _kind_of(parameter: registry.Parameter) -> str:
+    """The kind of part that a parameter takes: that of its default, else its name."""
+    return parameter.default.kind if isinstance(parameter.default, Spec) else parameter.name
 
 
 def _checked(source: registry.Source, parameter: registry.Parameter, value: Any) -> Any:
@@ -110,7 +130,7 @@ def number(value: Any) -> float | None:
 def _accept_spec(value: Any, parameter: registry.Parameter) -> tuple[bool, Any]:
     if isinstance(value, Spec):
         return True, value if value.name == "self" else next(parse(value.kind, value))
-    kind = parameter.default.kind if isinstance(parameter.default, Spec) else parameter.name
+    kind = _kind_of(parameter)
     name, params = name_and_params(kind, value)
     if name == "self":
         return True, Spec.of(kind, "self", **params)
