@@ -106,6 +106,8 @@ def read(name: str, *, size: str | None = None, changes: Mapping[str, Any] | Non
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise ValueError(f"{path}, line {line}: {error.problem or 'not valid YAML'}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not text in YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(document, Mapping):
         raise ValueError(f"{path}: a grid is a mapping with the keys {', '.join(_known_keys())}")
     return from_mapping({"name": path.stem, **document}, size=size, changes=changes, where=str(path))
@@ -138,13 +140,21 @@ def from_mapping(
     if size is not None and size not in SIZES:
         raise ValueError(registry.unknown(size, list(SIZES), "size"))
     if size is not None:
-        merged |= merged.get("sizes", {}).get(size, {}) | {"size": size}
+        sizes = _mapping(merged.get("sizes", {}), "sizes", where)
+        merged |= {**_mapping(sizes.get(size, {}), f"sizes: {size}", where), "size": size}
     merged |= dict(changes or {})
     _check_keys(merged, where)
-    fallback = merged.get("fallback")
+    fallback = _mapping(merged.get("fallback", {}), "fallback", where)
+    _check_keys(fallback, where)
     if fallback and not _available(merged.get("datasets", [])):
         merged |= fallback
     return _build(merged, where)
+
+
+def _mapping(value: object, key: str, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where}: {key} holds keys of the grid and what replaces them, not {value!r}")
+    return value
 
 
 def _known_keys() -> list[str]:
@@ -159,7 +169,7 @@ def _check_keys(document: Mapping[str, Any], where: str) -> None:
 
 def _available(lines: Sequence[object]) -> bool:
     """Whether every named data set can be had."""
-    for line in lines:
+    for line in lines if isinstance(lines, list) else []:
         for spec in parse("dataset", line):
             try:
                 build(spec).files()
@@ -170,10 +180,7 @@ def _available(lines: Sequence[object]) -> bool:
 
 def _build(document: Mapping[str, Any], where: str) -> Grid:
     values: dict[str, Any] = {k: v for k, v in document.items() if k not in (*_LINES, *_EXTRA, "threats", "headline")}
-    for key in ("inputs", "shard", "selection", "scoring", "clean_inputs"):
-        value = values.get(key)
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-            raise ValueError(f"{where}: {key} takes a whole number above 0, not {value!r}")
+    _check_numbers(values, where)
     values.setdefault("suite", f"{document.get('name', 'grid')}-1")
     for key, kind in _LINES.items():
         lines = document.get(key, ["none"] if key == "defenses" else [])
@@ -181,10 +188,30 @@ def _build(document: Mapping[str, Any], where: str) -> Grid:
             raise ValueError(f"{where}: {key} is a list, not {lines!r}")
         if not lines and key != "shifts":
             raise ValueError(f"{where}: the grid is empty: {key} holds nothing; give at least one {kind}")
-        values[key] = tuple(_pipelines(lines)) if key == "defenses" else tuple(_line_specs(kind, key, lines))
-    values["threats"] = tuple(_threats(document.get("threats"), where))
+        found = _pipelines(lines) if key == "defenses" else _line_specs(kind, key, lines)
+        values[key] = tuple(dict.fromkeys(found))
+    values["threats"] = tuple(dict.fromkeys(_threats(document.get("threats"), where)))
     values["headline"] = _headline(document.get("headline"), values["threats"], where)
     return Grid(**values)
+
+
+def _check_numbers(values: Mapping[str, Any], where: str) -> None:
+    for key in ("inputs", "shard", "selection", "scoring", "clean_inputs"):
+        value = values.get(key, 1)
+        if value is None and key == "clean_inputs":
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{where}: {key} takes a whole number above 0, not {value!r}")
+    clean, inputs = values.get("clean_inputs"), values.get("inputs", Grid.inputs)
+    if clean is not None and clean < inputs:
+        raise ValueError(
+            f"{where}: clean_inputs is {clean}, but {inputs} inputs are attacked; each must be seen clean too"
+        )
+    rate, seed = values.get("rate", Grid.rate), values.get("seed", Grid.seed)
+    if not isinstance(rate, float) or not 0 < rate < 1:
+        raise ValueError(f"{where}: rate is a false-positive rate between 0 and 1, such as 0.01, not {rate!r}")
+    if not isinstance(seed, int) or isinstance(seed, bool):
+        raise ValueError(f"{where}: seed takes a whole number, not {seed!r}")
 
 
 def _line_specs(kind: str, key: str, lines: list[Any]) -> Iterator[Spec]:
