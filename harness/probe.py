@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from harness.system import ContractError, System
-from harness.types import Draws, Outputs, Split
+from harness.types import Draws, Loaded, Outputs, Split
 
 DIRECTIONS = 8
 
@@ -33,13 +33,14 @@ def keeps_contract(system: System, data: Split) -> None:
         outputs = system(x, data.draws)
         z = x
         for place, part in enumerate(system.parts):
+            z = _answered(part, z, data.draws.stream(f"part {place}"))
             if part.role != "purifier":
                 continue
-            z = part.call(z, data.draws.stream(f"part {place}")) if part.random else part.call(z)
             if not bool(torch.isfinite(z).all()) or float(z.min()) < -1e-6 or float(z.max()) > 1 + 1e-6:
                 raise ContractError(
                     f"purifier {part.name} gives values from {float(z.min()):.4g} to {float(z.max()):.4g}; expected [0, 1], finite"
                 )
+        _precise(system.classifier(z), "the classifier")
     if not torch.equal(x, data.x):
         raise ContractError("the system writes to its input; work on a copy (x.clone())")
     if not bool(torch.isfinite(outputs.logits).all()):
@@ -49,6 +50,19 @@ def keeps_contract(system: System, data: Split) -> None:
         raise ContractError(
             f"scores are not finite on {int((~torch.isfinite(outputs.margin)).sum())} of {len(x)} clean inputs"
         )
+
+
+def _answered(part: Loaded, z: Tensor, draws: Draws) -> Tensor:
+    """What comes after a part: a purifier's answer, and for a detector what came before it."""
+    answer = part.call(z, draws) if part.random else part.call(z)
+    _precise(answer, f"{part.role} {part.name}")
+    return answer.float() if part.role == "purifier" else z
+
+
+def _precise(answer: Tensor, what: str) -> None:
+    """Half precision merges neighbouring scores and grey levels, and whole numbers have no gradient."""
+    if answer.dtype not in (torch.float32, torch.float64):
+        raise ContractError(f"{what} gives {answer.dtype}; expected float32, the dtype of its input")
 
 
 def _class_margin(outputs: Outputs, y: Tensor) -> Tensor:
