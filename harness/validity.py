@@ -5,10 +5,12 @@ Each flag is a value with its evidence, printed whether or not it fires; fired i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from harness import registry
 from harness.grid import Attempt, Cell, Grid, System
 from harness.rank import counted, failures, one_sided, wilson
 from harness.spec import parse
@@ -38,8 +40,8 @@ def cells(grid: Grid, system: System) -> Iterator[Cell]:
     listed = {spec.name for spec in grid.attacks}
     threat = grid.headline
     for name in (SINGLE, ITERATIVE, "noise"):
-        if name not in listed:
-            (spec,) = parse("attack", name)
+        (spec,) = parse("attack", name)
+        if name not in listed and threat.norm in registry.constants(registry.locate("attack", name))["norms"]:
             yield Cell(system, attempt=Attempt(spec, threat.norm, (threat.epsilon,), threat.knowledge))
 
 
@@ -195,7 +197,7 @@ def _threshold(outcomes: pd.DataFrame) -> Flag:
     clean = outcomes[(outcomes["cell"] == "clean") & (outcomes["draw"] == 0)]
     m, rejected = len(clean), int((~clean["accepted"]).sum())
     n, rate = int(outcomes.attrs["calibrated"]), float(outcomes.attrs["rate"])
-    above = max(1, round((n + 1) * rate))
+    above = max(1, n + 1 - math.ceil((n + 1) * (1 - rate) - 1e-9))  # as `system.calibrate` chooses
     chance = stats.betabinom(m, above, n + 1 - above)
     p = min(1.0, 2 * float(min(chance.cdf(rejected), chance.sf(rejected - 1))))
     reached = wilson(rejected, m)
