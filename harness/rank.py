@@ -33,7 +33,8 @@ def mean_interval(values: np.ndarray[Any, Any]) -> Interval:
     """Mean of per-input probabilities with its 95 % interval; Wilson's where each is 0 or 1."""
     if bool(np.isin(values, (0.0, 1.0)).all()):
         return wilson(float(values.sum()), len(values))
-    mean, half = float(values.mean()), Z * float(values.std(ddof=1)) / math.sqrt(len(values))
+    mean = float(values.mean())
+    half = Z * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 1.0
     return Interval(mean, max(0.0, mean - half), min(1.0, mean + half))
 
 
