@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import hashlib
 import json
-import math
 import os
+import platform
 import sys
+import tempfile
 import time
-import zlib
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
+from harness.mlflow_page import experiment_note, rank_text, system_note, table, views
 from harness.rank import Ranked, ranked
+from harness.tracked import Content, cell_run, digest, identity, newest, system_run
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -32,42 +37,8 @@ QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "GIT_PYTHON_REFRESH": "quiet",
-}
-_SYSTEM_METRICS = {"clean_accuracy": "clean_accuracy", "auroc": "auroc", "false_positive_rate": "false_positive_rate"}
-_VIEWS = {
-    "ranking": {
-        "searchFilter": "tags.level = 'system' AND tags.superseded = 'no'",
-        "orderByKey": "metrics.`robust_accuracy`",
-        "orderByAsc": False,
-        "selectedColumns": [
-            *(
-                f"metrics.`{name}`"
-                for name in ("robust_accuracy", "robust_low", "robust_high", "clean_accuracy", "auroc")
-            ),
-            *(f"tags.`{name}`" for name in ("rank", "flags", "dataset", "victim", "defense", "headline", "size")),
-        ],
-    },
-    "cells": {
-        "searchFilter": "tags.level = 'cell' AND tags.superseded = 'no'",
-        "orderByKey": "metrics.`cell_robust_accuracy`",
-        "orderByAsc": True,
-        "selectedColumns": [
-            *(
-                f"metrics.`{name}`"
-                for name in ("cell_robust_accuracy", "cell_low", "cell_high", "cell_seconds", "cell_forwards")
-            ),
-            *(f"tags.`{name}`" for name in ("defense", "attack", "norm", "epsilon", "knowledge", "dataset", "victim")),
-        ],
-    },
-    "by-defense": {
-        "searchFilter": "tags.level = 'system' AND tags.superseded = 'no'",
-        "orderByKey": "metrics.`robust_accuracy`",
-        "orderByAsc": False,
-        "selectedColumns": ["metrics.`robust_accuracy`", "metrics.`clean_accuracy`", "tags.`dataset`", "tags.`victim`"],
-        "groupBy": {"aggregateFunction": "min", "groupByKeys": [{"mode": "tag", "groupByData": "defense"}]},
-    },
 }
 
 
@@ -86,12 +57,172 @@ def client(home: Path) -> MlflowClient:
 
 
 @contextmanager
-def locked(home: Path) -> Iterator[None]:
-    """One writer at a time in a run folder."""
+def locked(home: Path) -> Iterator[TextIO]:
+    """One writer at a time in a run folder; the file holds the name of the last."""
     home.mkdir(parents=True, exist_ok=True)
-    with (home / "tracking.lock").open("w") as file:
+    with (home / "tracking.lock").open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        yield file
+
+
+@dataclass
+class _Known:
+    """What MLflow holds of a suite: its experiment, and by identity the runs of its systems."""
+
+    where: str
+    systems: dict[str, list[_Standing]] = field(default_factory=dict)
+
+
+@dataclass
+class _Standing:
+    """A complete run of a system."""
+
+    run: str
+    key: str
+    content: str
+    created: str
+    superseded: bool
+    rank: str = ""
+
+
+@dataclass
+class Tracker:
+    """Writes the records of a run folder; what MLflow holds is read once, and again after another writer was there."""
+
+    home: Path
+    server: MlflowClient
+    known: dict[str, _Known] = field(default_factory=dict)
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def place(self) -> str:
+        """Names machine and run folder, so that another's half-written runs on a shared server are left alone."""
+        return hashlib.sha256(f"{platform.node()} {self.home.resolve()}".encode()).hexdigest()[:12]
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Under the lock; forgets what it knows if another wrote since the last time."""
+        with locked(self.home) as file:
+            file.seek(0)
+            if file.read() != self.name:
+                self.known.clear()
+                file.truncate(0)
+                file.write(self.name)
+                file.flush()
+            yield
+
+    def write(self, record: Mapping[str, Any]) -> bool:
+        """Write a system and its cells as a parent run and nested runs; False if they stand already.
+
+        The tag `complete` is set last; runs without it are deleted first, older runs of the same system are superseded.
+        """
+        with self.alone():
+            suite = self._suite(record["suite"])
+            standing = suite.systems.setdefault(identity(record), [])
+            if any(each.key == record["id"] and each.content == digest(record) for each in standing):
+                return False
+            run = self._new(suite.where, record)
+            made = _Standing(run, str(record["id"]), digest(record), str(record["created"]), False)
+            standing.append(made)
+            last = max(standing, key=lambda each: (each.created, each is made))
+            for each in standing:
+                if each is not last and not each.superseded:
+                    self._supersede(suite.where, each)
+            return True
+
+    def _new(self, where: str, record: Mapping[str, Any]) -> str:
+        parent = self._create(where, system_run(record), {"writer": self.place})
+        children = [self._cell(where, cell_run(record, cell), parent) for cell in record["cells"]]
+        self._artifacts(parent, record)
+        self.server.set_terminated(parent, "FINISHED" if record["complete"] else "FAILED")
+        note = system_note(record, where, children)
+        self._batch(parent, system_run(record), {"mlflow.note.content": note, "complete": "yes"})
+        return parent
+
+    def _cell(self, where: str, content: Content, parent: str) -> str:
+        run = self._create(where, content, {"mlflow.parentRunId": parent})
+        self._batch(run, content, {})
+        self.server.set_terminated(run)
+        return run
+
+    def _create(self, where: str, content: Content, tags: dict[str, str]) -> str:
+        return str(self.server.create_run(where, tags=content.tags | tags, run_name=content.name).info.run_id)
+
+    def _batch(self, run: str, content: Content, tags: Mapping[str, str]) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        now = int(time.time() * 1000)
+        self.server.log_batch(
+            run,
+            metrics=[Metric(name, value, now, 0) for name, value in content.metrics.items()],
+            params=[Param(name, value) for name, value in content.params.items()],
+            tags=[RunTag(name, value) for name, value in tags.items()],
+        )
+
+    def _artifacts(self, run: str, record: Mapping[str, Any]) -> None:
+        """The record with its outcomes, and the pictures."""
+        for suffix in (".json", ".parquet"):
+            path = self.home / "records" / f"{record['id']}{suffix}"
+            if path.is_file():
+                self.server.log_artifact(run, str(path))
+        if record["gallery"]:
+            with tempfile.TemporaryDirectory() as folder:
+                for picture in record["gallery"]:
+                    for kind in ("clean", "adversarial", "difference"):
+                        path = Path(folder) / f"{picture['index']:05d}_{kind}.png"
+                        path.write_bytes(base64.b64decode(picture[f"{kind}_png"]))
+                self.server.log_artifacts(run, folder, "gallery")
+
+    def _suite(self, suite: str) -> _Known:
+        """What MLflow holds of a suite; half-written runs of this run folder are deleted."""
+        if suite not in self.known:
+            where = experiment(self.server, suite, self.home)
+            found = _Known(where)
+            for run in _search(self.server, where, "tags.level = 'system'"):
+                tags = run.data.tags
+                if tags.get("complete") == "yes":
+                    found.systems.setdefault(tags.get("identity", ""), []).append(_standing(run))
+                elif tags.get("writer") in (self.place, None):
+                    self._delete(where, run.info.run_id)
+            self.known[suite] = found
+        return self.known[suite]
+
+    def _delete(self, where: str, run: str) -> None:
+        for child in _children(self.server, where, run):
+            self.server.delete_run(child)
+        self.server.delete_run(run)
+
+    def _supersede(self, where: str, standing: _Standing) -> None:
+        for run in (*_children(self.server, where, standing.run), standing.run):
+            self.server.set_tag(run, "superseded", "yes")
+        standing.superseded = True
+
+    def publish(self, records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+        """Write ranks, saved views, description and leaderboard run of every suite; returns the link of each ranking."""
+        links: dict[str, str] = {}
+        for suite in sorted({record["suite"] for record in records}):
+            with self.alone():
+                known = self._suite(suite)
+                places = ranked(newest(record for record in records if record["suite"] == suite))
+                runs = self._ranks(known, places)
+                _describe(
+                    self.server, known.where, places, runs, _board_run(self.server, known.where, places, self.home)
+                )
+                links[suite] = ranking_link(known.where)
+        return links
+
+    def _ranks(self, known: _Known, places: Sequence[Ranked]) -> dict[str, str]:
+        """The run of each ranked record by its id, tagged with its rank."""
+        runs: dict[str, str] = {}
+        for place in places:
+            for each in known.systems.get(identity(place.record), []):
+                if each.superseded:
+                    continue
+                runs[each.key] = each.run
+                if each.rank != rank_text(place):
+                    self.server.set_tag(each.run, "rank", rank_text(place))
+                    each.rank = rank_text(place)
+        return runs
 
 
 def experiment(server: MlflowClient, suite: str, home: Path) -> str:
@@ -103,267 +234,75 @@ def experiment(server: MlflowClient, suite: str, home: Path) -> str:
         )
     if found is not None:
         return str(found.experiment_id)
-    local = tracking_uri(home).startswith("sqlite:")
-    place = (home / "artifacts" / suite).resolve().as_uri() if local else None
+    remote = tracking_uri(home).startswith(("http:", "https:", "databricks"))
+    place = None if remote else (home / "artifacts" / suite).resolve().as_uri()
     return str(server.create_experiment(suite, artifact_location=place))
 
 
-def write(record: Mapping[str, Any], server: MlflowClient, home: Path) -> bool:
-    """Write a system and its cells as a parent run and nested runs; False if they stand already.
-
-    The tag `complete` is set last; runs without it are deleted first, older runs of the same system are superseded.
-    """
-    where = experiment(server, record["suite"], home)
-    if _stands(server, where, record):
-        return False
-    parent = _log(server, where, f"{record['defense']} @ {record['dataset']}", _system_run(record))
-    for cell in record["cells"]:
-        name = f"{cell['attack']} {cell['norm']} {cell['epsilon']:g} {cell['knowledge']}"
-        tags, params, numbers = _cell_run(record, cell)
-        child = _log(server, where, name, (tags | {"mlflow.parentRunId": parent}, params, numbers))
-        server.set_terminated(child)
-    folder = home / "records"
-    for path in (folder / f"{record['id']}.json", folder / f"{record['id']}.parquet"):
-        if path.is_file():
-            server.log_artifact(parent, str(path))
-    _log_pictures(server, parent, record)
-    server.set_tag(parent, "complete", "yes")
-    server.set_terminated(parent, "FINISHED" if record["complete"] else "FAILED")
-    return True
+def ranking_link(where: str) -> str:
+    """The part of an address that opens an experiment's ranking."""
+    return f"#/experiments/{where}/runs?viewStateShareKey=ranking&workflowType=machine_learning"
 
 
-def _stands(server: MlflowClient, where: str, record: Mapping[str, Any]) -> bool:
-    """Whether the record's run is complete; supersedes other runs of the system and deletes what was left half-written."""
-    same = " AND ".join(
-        f"tags.{name} = '{_quoted(record[name])}'"
-        for name in ("dataset", "victim", "defense", "size")
-        if record.get(name)
-    )
-    runs = _search(server, where, f"tags.level = 'system' AND {same}")
-    stands = False
-    for run in runs:
-        tags = run.data.tags
-        if tags.get("complete") != "yes":
-            _delete(server, where, run)
-        elif tags.get("key") == _run_key(record) and record["complete"]:
-            stands = True
-        elif tags.get("superseded") == "no" and tags.get("seed") == str(record["seed"]):
-            _supersede(server, where, run)
-    return stands
+def _standing(run: Run) -> _Standing:
+    tags = run.data.tags
+    key, content, created, rank = (str(tags.get(name, "")) for name in ("key", "content", "created", "rank"))
+    return _Standing(str(run.info.run_id), key, content, created, tags.get("superseded") == "yes", rank)
 
 
-def _run_key(record: Mapping[str, Any]) -> str:
-    return str(record["id"])
-
-
-def _quoted(text: object) -> str:
-    return str(text).replace("'", "\\'")
-
-
-def _search(server: MlflowClient, where: str, condition: str) -> list[Run]:
-    runs: list[Run] = []
+def _search(server: MlflowClient, where: str, condition: str) -> Iterator[Run]:
     token = None
     while True:
         page = server.search_runs([where], condition, max_results=1000, page_token=token)
-        runs.extend(page)
+        yield from page
         token = page.token
         if not token:
-            return runs
+            return
 
 
-def _children(server: MlflowClient, where: str, run: Run) -> list[Run]:
-    return _search(server, where, f"tags.`mlflow.parentRunId` = '{run.info.run_id}'")
+def _children(server: MlflowClient, where: str, run: str) -> list[str]:
+    return [str(r.info.run_id) for r in _search(server, where, f"tags.`mlflow.parentRunId` = '{run}'")]
 
 
-def _delete(server: MlflowClient, where: str, run: Run) -> None:
-    for child in _children(server, where, run):
-        server.delete_run(child.info.run_id)
-    server.delete_run(run.info.run_id)
-
-
-def _supersede(server: MlflowClient, where: str, run: Run) -> None:
-    for each in (run, *_children(server, where, run)):
-        server.set_tag(each.info.run_id, "superseded", "yes")
-
-
-Content = tuple[dict[str, str], dict[str, Any], dict[str, float]]
-
-
-def _log(server: MlflowClient, where: str, name: str, content: Content) -> str:
-    from mlflow.entities import Metric, Param
-
-    tags, params, numbers = content
-    run = server.create_run(where, tags={k: str(v)[:4999] for k, v in tags.items()}, run_name=name[:250])
-    now = int(time.time() * 1000)
-    metrics = [Metric(k, float(v), now, 0) for k, v in numbers.items() if v is not None and math.isfinite(v)]
-    server.log_batch(run.info.run_id, metrics=metrics, params=[Param(k, str(v)[:5999]) for k, v in params.items()])
-    return str(run.info.run_id)
-
-
-def _axes(record: Mapping[str, Any]) -> dict[str, str]:
-    environment = record["environment"]
-    axes = {
-        name: str(record[name])
-        for name in ("suite", "grid", "size", "dataset", "victim", "defense", "seed", "track", "status")
-    }
-    return axes | {
-        "commit": str(environment.get("commit", "")),
-        "dirty": str(environment.get("dirty", "")),
-        "superseded": "no",
-        "key": _run_key(record),
-    }
-
-
-def _percent(value: float | None) -> float | None:
-    return None if value is None else round(100 * value, 1)
-
-
-def _system_run(record: Mapping[str, Any]) -> Content:
-    headline, metrics = record["headline"], record["metrics"]
-    fired = [flag["name"] for flag in record["flags"] if flag["fired"] and flag["severity"] == "warning"]
-    tags = _axes(record) | {
-        "level": "system",
-        "flags": ", ".join(fired) or "none",
-        "headline": f"{headline['norm']} {headline['epsilon']:g} {headline['knowledge']}",
-        "mlflow.note.content": _system_note(record),
-    }
-    params = {f"{p['name']}/{k}": v for p in record.get("parts", []) for k, v in p["parameters"].items()}
-    params = {_name(k): v for k, v in params.items()} | {"inputs": record["inputs"], "command": record["command"]}
-    robust = metrics.get("robust_accuracy") or {}
-    numbers = {new: _percent((metrics.get(old) or {}).get("value")) for old, new in _SYSTEM_METRICS.items()}
-    numbers |= {"robust_accuracy": _percent(robust.get("value"))}
-    numbers |= {"robust_low": _percent(robust.get("low")), "robust_high": _percent(robust.get("high"))}
-    numbers |= {"seconds": record.get("seconds"), "forwards": record.get("forwards")}
-    return tags, params, {k: v for k, v in numbers.items() if v is not None}
-
-
-def _name(text: str) -> str:
-    """A name that MLflow accepts."""
-    return "".join(c if c.isalnum() or c in "_-. /" else "_" for c in text)[:250]
-
-
-def _system_note(record: Mapping[str, Any]) -> str:
-    lines = [f"Repeat: `{record['command']}`", ""]
-    lines += [f"- {'⚑ ' if flag['fired'] else ''}**{flag['name']}**: {flag['text']}" for flag in record["flags"]]
-    lines += [f"- failed: {failure['task']}: {failure['error']}" for failure in record["failed"][:10]]
-    return "\n".join(lines)
-
-
-def _cell_run(record: Mapping[str, Any], cell: Mapping[str, Any]) -> Content:
-    axes = {
-        name: f"{cell[name]:g}" if name == "epsilon" else str(cell[name])
-        for name in ("attack", "norm", "epsilon", "knowledge")
-    }
-    robust = cell["robust_accuracy"]
-    numbers = {
-        "cell_robust_accuracy": _percent(robust["value"]),
-        "cell_low": _percent(robust["low"]),
-        "cell_high": _percent(robust["high"]),
-        "cell_broken": cell["broken"],
-        "cell_median_distance": cell["median_distance"],
-        "cell_seconds": cell["seconds"],
-        "cell_forwards": cell["forwards"],
-        "cell_backwards": cell["backwards"],
-    }
-    return _axes(record) | axes | {"level": "cell"}, {}, {k: v for k, v in numbers.items() if v is not None}
-
-
-def _log_pictures(server: MlflowClient, run: str, record: Mapping[str, Any]) -> None:
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as folder:
-        for picture in record["gallery"]:
-            for kind in ("clean", "adversarial", "difference"):
-                path = Path(folder) / f"{picture['index']:05d}_{kind}.png"
-                path.write_bytes(base64.b64decode(picture[f"{kind}_png"]))
-        if record["gallery"]:
-            server.log_artifacts(run, folder, "gallery")
-
-
-def publish(records: Sequence[Mapping[str, Any]], server: MlflowClient, home: Path) -> dict[str, str]:
-    """Write ranks, saved views, the description and the leaderboard run of every suite; returns the link of each."""
-    links: dict[str, str] = {}
-    for suite in sorted({record["suite"] for record in records}):
-        where = experiment(server, suite, home)
-        order = ranked([record for record in records if record["suite"] == suite])
-        runs = {
-            run.data.tags.get("key", ""): run
-            for run in _search(server, where, "tags.level = 'system' AND tags.superseded = 'no'")
-        }
-        for place in order:
-            run = runs.get(_run_key(place.record))
-            text = f"{place.rank}{' =' if place.tied else ''}{' ⚑' if place.flagged else ''}"
-            if run is not None and run.data.tags.get("rank") != text:
-                server.set_tag(run.info.run_id, "rank", text)
-        board = _board_run(server, where, home)
-        _describe(server, where, order, {key: run.info.run_id for key, run in runs.items()}, board)
-        links[suite] = f"#/experiments/{where}/runs?viewStateShareKey=ranking&workflowType=machine_learning"
-    return links
-
-
-def _board_run(server: MlflowClient, where: str, home: Path) -> str:
-    """A new leaderboard run in place of the old one, holding the files of the board."""
-    for old in _search(server, where, "tags.level = 'leaderboard'"):
-        server.delete_run(old.info.run_id)
-    tags = {"level": "leaderboard", "superseded": "no", "mlflow.note.content": "Open the artifact leaderboard.html."}
-    run = server.create_run(where, tags=tags, run_name="leaderboard")
-    for path in sorted((home / "board").glob("leaderboard.*")):
-        server.log_artifact(run.info.run_id, str(path))
-    server.set_terminated(run.info.run_id)
-    return str(run.info.run_id)
-
-
-def _describe(server: MlflowClient, where: str, order: Sequence[Ranked], runs: Mapping[str, str], board: str) -> None:
-    """The experiment's saved views and its description, whose first line is the answer."""
-    now = int(time.time() * 1000)
-    for name, view in _VIEWS.items():
-        state = "deflate;" + base64.b64encode(zlib.compress(json.dumps(view).encode())).decode()
-        content = {"name": name, "createdAt": now, "updatedAt": now, "state": state}
-        server.set_experiment_tag(where, f"mlflow.sharedViewState.{name}", json.dumps(content))
-    server.set_experiment_tag(where, "mlflow.note.content", _note(where, order, runs, board))
-
-
-def _note(where: str, order: Sequence[Ranked], runs: Mapping[str, str], board: str) -> str:
-    base = f"#/experiments/{where}/runs"
-    shown = [place for place in order if place.record["complete"]]
-    first = " · ".join(
-        f"**{place.rank}**{' ⚑' if place.flagged else ''} [{_plain(place.record['defense'])}]"
-        f"({base}/{runs.get(_run_key(place.record), '')}) {_score(place.record)}"
-        for place in shown[:3]
+def _board_run(server: MlflowClient, where: str, places: Sequence[Ranked], home: Path) -> str:
+    """The leaderboard run, which holds the files of the board; made anew when they changed, and the old one deleted."""
+    files = sorted((home / "board").glob("leaderboard.*"))
+    if not files:
+        return ""
+    ranking = json.dumps(table(places))
+    content = hashlib.sha256(b"".join([ranking.encode(), *(path.read_bytes() for path in files)])).hexdigest()[:16]
+    old = list(_search(server, where, "tags.level = 'leaderboard'"))
+    for run in old:
+        if run.data.tags.get("content") == content:
+            return str(run.info.run_id)
+    tags = {"level": "leaderboard", "superseded": "no"}
+    tags["mlflow.note.content"] = (
+        "Open the artifact `leaderboard.html`; `.md`, `.csv` and `ranking.json` hold its table."
     )
-    ranking = f"[ranking]({base}?viewStateShareKey=ranking&workflowType=machine_learning)"
-    lines = [f"{first} — {ranking} · [board]({base}/{board}/artifacts/leaderboard.html)", ""]
-    lines += ["| rank | defense | victim | data | robust % (95 %) | clean % | flags |", "|---|---|---|---|---|---|---|"]
-    for place in shown[:20]:
-        record = place.record
-        flags = ", ".join(f["name"] for f in record["flags"] if f["fired"] and f["severity"] == "warning")
-        clean = _percent((record["metrics"].get("clean_accuracy") or {}).get("value"))
-        cells = [
-            place.rank,
-            _plain(record["defense"]),
-            record["victim"],
-            record["dataset"],
-            _interval(record),
-            clean,
-            flags,
-        ]
-        lines.append("| " + " | ".join(str(cell) for cell in cells) + " |")
-    return "\n".join(lines)
+    tags["mlflow.loggedArtifacts"] = json.dumps([{"path": "ranking.json", "type": "table"}])
+    new = str(server.create_run(where, tags=tags, run_name="leaderboard").info.run_id)
+    for path in files:
+        server.log_artifact(new, str(path))
+    server.log_text(new, ranking, "ranking.json")
+    server.set_terminated(new)
+    server.set_tag(new, "content", content)
+    for run in old:
+        server.delete_run(run.info.run_id)
+    return new
 
 
-def _plain(text: str) -> str:
-    """A stranger's name without what Markdown or HTML would read."""
-    return "".join(c for c in text if c not in "[]()<>|*`\\") if any(c in "[]<>|*`\\" for c in text) else text
-
-
-def _score(record: Mapping[str, Any]) -> str:
-    value = _percent((record["metrics"].get("robust_accuracy") or {}).get("value"))
-    return "–" if value is None else f"{value:.1f}"
-
-
-def _interval(record: Mapping[str, Any]) -> str:
-    robust = record["metrics"].get("robust_accuracy")
-    return f"{100 * robust['value']:.1f} ({100 * robust['low']:.1f} – {100 * robust['high']:.1f})" if robust else "–"
+def _describe(server: MlflowClient, where: str, places: Sequence[Ranked], runs: Mapping[str, str], board: str) -> None:
+    """The experiment's saved views and its description; what stands already is not written again."""
+    standing = server.get_experiment(where).tags
+    now = int(time.time() * 1000)
+    for name, state in views().items():
+        tag = f"mlflow.sharedViewState.{name}"
+        if json.loads(standing.get(tag, "{}")).get("state") != state:
+            content = {"name": name, "createdAt": now, "updatedAt": now, "state": state}
+            server.set_experiment_tag(where, tag, json.dumps(content))
+    note = experiment_note(where, places, runs, board)
+    if standing.get("mlflow.note.content") != note:
+        server.set_experiment_tag(where, "mlflow.note.content", note)
 
 
 def records_of(home: Path) -> list[dict[str, Any]]:
@@ -382,30 +321,24 @@ def run_id(home: Path, record: Mapping[str, Any]) -> str | None:
     try:
         server = client(home)
         found = server.get_experiment_by_name(record["suite"])
-        runs = (
-            _search(server, str(found.experiment_id), f"tags.level = 'system' AND tags.key = '{_run_key(record)}'")
-            if found
-            else []
-        )
+        condition = f"tags.level = 'system' AND tags.key = '{record['id']}' AND tags.complete = 'yes'"
+        runs = list(_search(server, str(found.experiment_id), condition)) if found else []
     except Exception:
         return None
     return str(runs[0].info.run_id) if runs else None
 
 
 def write_all(paths: Iterable[str], home: Path) -> dict[str, Any]:
-    """Write each record as its path arrives, then publish; returns how many runs were written, and the links."""
-    server: MlflowClient | None = None
+    """Write each record as its path arrives, then publish; returns how many systems were written, and the links."""
+    tracker: Tracker | None = None
     written = 0
     for line in paths:
         path = Path(line.strip())
-        if not path.is_file():
-            continue
-        server = server or client(home)
-        with locked(home):
-            written += write(json.loads(path.read_text(encoding="utf-8")), server, home)
+        if path.is_file():
+            tracker = tracker or Tracker(home, client(home))
+            written += tracker.write(json.loads(path.read_text(encoding="utf-8")))
     records = records_of(home)
-    with locked(home):
-        links = publish(records, server or client(home), home) if records else {}
+    links = (tracker or Tracker(home, client(home))).publish(records) if records else {}
     return {"written": written, "links": links}
 
 
