@@ -5,11 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -342,58 +338,13 @@ def _sync_text(answer: dict[str, Any]) -> str:
 
 
 def _ui(arguments: argparse.Namespace) -> int:
-    """Start the server, wait until it answers, open the ranking; ends with Ctrl-C."""
-    from harness.track import QUIET, client, tracking_uri
+    from harness import ui
 
-    home = api.home_folder(arguments.home)
-    base = f"http://127.0.0.1:{arguments.port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", tracking_uri(home)]
-    command += [
-        "--default-artifact-root",
-        str(home / "artifacts"),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(arguments.port),
-        "--workers",
-        "1",
-    ]
-    client(home)
-    process = subprocess.Popen(command, env={**os.environ, **QUIET}, stdout=sys.stderr, stderr=subprocess.DEVNULL)
-    try:
-        say("starting MLflow (up to a minute on a busy machine) ...")
-        _wait_for(base, process)
-        link = f"{base}/{_ranking_link(home)}"
+    def show(link: str) -> None:
         print(json.dumps({"link": link}) if arguments.json else link, flush=True)
         if not arguments.no_browser:
             import webbrowser
 
             webbrowser.open(link)
-        return process.wait()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
 
-
-def _wait_for(base: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise RuntimeError(f"MLflow's server ended at once; is the port of {base} in use? Give another with --port")
-        try:
-            with urllib.request.urlopen(f"{base}/health", timeout=2):
-                return
-        except OSError:
-            time.sleep(0.5)
-    raise RuntimeError(f"MLflow's server did not answer on {base} within two minutes")
-
-
-def _ranking_link(home: Path) -> str:
-    from harness.track import client, records_of
-
-    suites = [record["suite"] for record in sorted(records_of(home), key=lambda r: r["created"], reverse=True)]
-    for suite in suites:
-        found = client(home).get_experiment_by_name(suite)
-        if found is not None:
-            return f"#/experiments/{found.experiment_id}/runs?viewStateShareKey=ranking&workflowType=machine_learning"
-    return "#/experiments"
+    return ui.serve(api.home_folder(arguments.home), arguments.port, show)
