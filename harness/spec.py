@@ -351,5 +351,5 @@ def _imports_at(path: Path, modified: int) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module)
             found.update(f"{node.module}.{alias.name}" for alias in node.names)
-    tops = {m if m.split(".")[0] in FIRST_PARTY else m.split(".")[0] for m in found}
-    return tops - {"__future__"}
+    named = {m if m.split(".")[0] in FIRST_PARTY else m.split(".")[0] for m in found}
+    return named - {"__future__", *FIRST_PARTY}  # a package itself only hands on names
