@@ -20,7 +20,7 @@ from harness.types import Budget, Draws, Needs, Outputs, View
 EDGE = 0.9  # tanh of the variable that stands for a pixel of 1: below one, so that no pixel lacks a gradient
 LARGEST = 1e10  # constant
 FLOOR = 0.05  # share of the step size that is left at the last step
-HALVINGS = 6  # of the last tenth of the way
+HALVINGS = 12  # of the last tenth of the way
 
 
 @dataclass(frozen=True)

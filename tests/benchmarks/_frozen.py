@@ -105,12 +105,28 @@ class Result:
     seconds: list[float] = field(default_factory=list)
     forwards: float = 0.0
     backwards: float = 0.0
-    success: list[float] = field(default_factory=list)
-    distances: list[float] = field(default_factory=list)
+    distances: list[Tensor] = field(default_factory=list)
+
+    @property
+    def success(self) -> float:
+        """Share of inputs broken, over all rounds."""
+        return float(torch.isfinite(torch.cat(self.distances)).float().mean())
+
+    @property
+    def distance(self) -> float:
+        """Median distance of the successes."""
+        every = torch.cat(self.distances)
+        return float(every[torch.isfinite(every)].quantile(0.5)) if self.success else float("nan")
+
+    def paired(self, other: Result) -> float:
+        """Median over inputs that both broke of this distance over the other's."""
+        ratios = torch.cat(self.distances) / torch.cat(other.distances)
+        ratios = ratios[torch.isfinite(ratios) & (ratios > 0)]
+        return float(ratios.quantile(0.5)) if len(ratios) else float("nan")
 
 
 Attack = Callable[[Counted, Tensor, Tensor], Tensor]
-Scorer = Callable[[Tensor], tuple[float, float]]
+Scorer = Callable[[Tensor], Tensor]
 
 
 def race(
@@ -130,38 +146,35 @@ def race(
             result = results[name]
             result.seconds.append(seconds)
             result.forwards, result.backwards = model.forwards / len(x), model.backwards / len(x)
-            success, distance = score(candidate.detach())
-            result.success.append(success)
-            result.distances.append(distance)
+            result.distances.append(score(candidate.detach()))
     return results
 
 
 def scorer(model: Counted, x: Tensor, y: Tensor, *, norm: str, epsilon: float) -> Scorer:
-    """Success rate, and median distance of the successes; outside ball or box, or not finite, is no success."""
+    """Distance of each success, else infinity; outside ball or box, or not finite, is no success."""
 
-    def score(candidate: Tensor) -> tuple[float, float]:
+    def score(candidate: Tensor) -> Tensor:
         change = (candidate - x).flatten(1).double()
         distance = change.abs().amax(1) if norm == "linf" else change.norm(dim=1)
         flat = candidate.flatten(1)
         allowed = ((flat >= 0) & (flat <= 1)).all(1) & torch.isfinite(flat).all(1) & (distance <= epsilon * (1 + 1e-5))
         with torch.no_grad():
             success = allowed & (model.network(candidate).argmax(1) != y)
-        found = distance[success]
-        return float(success.float().mean()), float(found.median()) if len(found) else float("nan")
+        return torch.where(success, distance, torch.inf)
 
     return score
 
 
 def table(title: str, results: dict[str, Result], number: int) -> None:
-    """Print a line an attack: median milliseconds an input with their spread, passes, success, distance."""
-    print(
-        f"\n{title}\n{'attack':<14}{'ms/input':>9}{'min':>8}{'max':>8}{'fwd':>9}{'bwd':>9}{'success':>9}{'distance':>10}"
-    )
+    """Print a line an attack: median milliseconds an input and their spread, passes, success, distance, paired ratio."""
+    heads = "".join(f"{name:>9}" for name in ("ms/input", "min", "max", "fwd", "bwd", "success", "distance", "paired"))
+    print(f"\n{title}\n{'attack':<14}{heads}")
+    first = next(iter(results.values()))
     for name, result in results.items():
         times = [1000 * s / number for s in result.seconds]
         print(
-            f"{name:<14}{statistics.median(times):9.2f}{min(times):8.2f}{max(times):8.2f}{result.forwards:9.1f}"
-            f"{result.backwards:9.1f}{statistics.median(result.success):9.3f}{statistics.median(result.distances):10.4f}"
+            f"{name:<14}{statistics.median(times):9.2f}{min(times):9.2f}{max(times):9.2f}{result.forwards:9.1f}"
+            f"{result.backwards:9.1f}{result.success:9.3f}{result.distance:9.4f}{result.paired(first):9.4f}"
         )
 
 
