@@ -58,7 +58,8 @@ def evidence(plan: Plan, system: System, store: Store, read: Callable[[Task], An
         "surrogate": any(_declares_surrogate(spec) for spec in system.defenses),
     }
     probe = plan.probes[system]
-    return Evidence(outcomes, read(probe) if store.record(probe.key) else None, tasks, missing)
+    probed = store.record(probe.key) is not None
+    return Evidence(outcomes, read(probe) if probed else None, tasks, missing if probed else [probe, *missing])
 
 
 def _annotated(task: Task, frame: pd.DataFrame, selection: int) -> pd.DataFrame:
