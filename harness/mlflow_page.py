@@ -9,7 +9,6 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import quote
 
 from harness.rank import Ranked, group
 from harness.tracked import Record, percent, short, threat, warnings
@@ -24,25 +23,21 @@ def system_note(record: Record, where: str, children: Sequence[str]) -> str:
     base = f"#/experiments/{where}/runs"
     order = sorted(zip(record["cells"], children, strict=True), key=lambda pair: _strength(pair[0]))
     cells = [
-        f"| [{_text(short(cell['attack'], 40))}]({base}/{run}) | {threat(cell)} | {_interval(cell['robust_accuracy'])} |"
+        f"| [{_text(short(cell['attack'], 40))}]({base}/{run}?{_MODE}) | {threat(cell)} | {_interval(cell['robust_accuracy'])} |"
         for cell, run in order
     ]
     flags = [f"- {'⚑ ' if flag['fired'] else ''}**{flag['name']}**: {flag['text']}" for flag in record["flags"]]
-    failed = [f"- failed: {failure['task']}: {failure['error']}" for failure in record["failed"][:10]]
+    failed = [
+        f"- failed: {_text(failure['task'])}: {_text(failure['error'][:300])}" for failure in record["failed"][:10]
+    ]
     robust = _interval(record["metrics"].get("robust_accuracy"))
-    first = [f"Robust {robust} % at {threat(record['headline'])} · [cells]({base}?{_cells_of(record)})", ""]
+    first = [f"Robust {robust} % at {threat(record['headline'])}", ""]
     table = ["| attack | threat | robust % (95 %) |", "|---|---|---|", *cells]
-    rest = ["", *flags, *failed, "", f"Repeat: `{record['command']}`"]
+    condition = f"tags.level = 'cell' AND tags.key = '{record['id']}'"
+    view = f"More of each cell: the view [cells]({base}?viewStateShareKey=cells&{_MODE}) with the filter `{condition}`."
+    rest = ["", *flags, *failed, "", view, "", f"Repeat: `{record['command']}`"]
     room = RUN_NOTE - sum(len(line) + 1 for line in (*first, *rest))
     return "\n".join([*first, *_fitting(table, room), *rest])[:RUN_NOTE]
-
-
-def _cells_of(record: Record) -> str:
-    """The part of an address that lists a system's cells, the worst first."""
-    condition = f"tags.level = 'cell' AND tags.superseded = 'no' AND tags.key = '{record['id']}'"
-    return (
-        f"{_MODE}&searchFilter={quote(condition)}&orderByKey={quote('metrics.`cell_robust_accuracy`')}&orderByAsc=true"
-    )
 
 
 def _strength(cell: Record) -> tuple[float, float]:
@@ -72,7 +67,7 @@ def experiment_note(where: str, places: Sequence[Ranked], runs: Mapping[str, str
     base = f"#/experiments/{where}/runs"
     links = f"[ranking]({base}?viewStateShareKey=ranking&{_MODE}) · [cells]({base}?viewStateShareKey=cells&{_MODE})"
     if board:
-        links += f" · [board]({base}/{board}/artifacts/leaderboard.html)"
+        links += f" · [board]({base}/{board}/artifacts/leaderboard.html?{_MODE})"
     groups = list(ordered(places).values())
     if not groups:
         return f"No system has a robust accuracy yet — {links}"
@@ -86,20 +81,24 @@ def experiment_note(where: str, places: Sequence[Ranked], runs: Mapping[str, str
 
 def _answer(groups: Sequence[Sequence[Ranked]], base: str, runs: Mapping[str, str]) -> str:
     """The first three of the only group, or the first of each of three groups."""
-    if len(groups) == 1:
-        named = [(f"**{rank_text(place)}**", place) for place in groups[0][:3]]
-        ending = f" % robust, {threat(groups[0][0].record['headline'])}"
-    else:
-        named = [(f"**{_text(_of(members[0].record))}**", members[0]) for members in groups[:3]]
-        ending = " % robust"
-    return (
-        " · ".join(f"{text} {_link(place.record, base, runs)} {_score(place.record)}" for text, place in named) + ending
-    )
+    if len(groups) > 1:
+        firsts = [members[0] for members in groups[:3]]
+        return " · ".join(f"**{_of(place.record)}** {_scored(place, base, runs)}" for place in firsts) + " % robust"
+    (members,) = groups
+    text = " · ".join(f"**{rank_text(place)}** {_scored(place, base, runs)}" for place in members[:3])
+    tied = sum(place.rank == members[min(2, len(members) - 1)].rank for place in members[3:])
+    more = f" and {tied} more" if tied else ""
+    return f"{text}{more} (% robust at {threat(members[0].record['headline'])})"
+
+
+def _scored(place: Ranked, base: str, runs: Mapping[str, str]) -> str:
+    value = percent((place.record["metrics"].get("robust_accuracy") or {}).get("value"))
+    return f"{_link(place.record, base, runs)} {'–' if value is None else f'{value:.1f}'}"
 
 
 def _of(record: Record) -> str:
     size = "" if record.get("size") == "official" else f" ({record.get('size')})"
-    return f"{record['dataset']} {record['victim']}{size}"
+    return _text(f"{record['dataset']} {record['victim']}{size}")
 
 
 def _row(place: Ranked, base: str, runs: Mapping[str, str]) -> str:
@@ -120,17 +119,12 @@ def _row(place: Ranked, base: str, runs: Mapping[str, str]) -> str:
 
 def _link(record: Record, base: str, runs: Mapping[str, str], *, limit: int = 34) -> str:
     name, run = _text(short(record["defense"], limit)), runs.get(str(record["id"]))
-    return f"[{name}]({base}/{run})" if run else name
+    return f"[{name}]({base}/{run}?{_MODE})" if run else name
 
 
 def _text(text: str) -> str:
     """A stranger's name without what Markdown or HTML would read."""
     return " ".join("".join(" " if c in "[]<>|*`\\" else c for c in text).split())
-
-
-def _score(record: Record) -> str:
-    value = percent((record["metrics"].get("robust_accuracy") or {}).get("value"))
-    return "–" if value is None else f"{value:.1f}"
 
 
 def _interval(metric: Record | None) -> str:
@@ -172,9 +166,10 @@ def _views() -> Iterator[tuple[str, dict[str, Any]]]:
     tags = {"flags": 190, "victim": 90, "dataset": 90, "headline": 150, "size": 80, "defense": 320}
     systems = _state("system", _columns(tags={"rank": 62}) | _columns(metrics=metrics, tags=tags))
     yield "ranking", systems | {"orderByKey": "metrics.`robust_accuracy`", "orderByAsc": False}
-    metrics = {"cell_robust_accuracy": 165, "cell_low": 80, "cell_high": 80, "cell_forwards": 110, "cell_seconds": 105}
-    tags = {"norm": 62, "epsilon": 75, "knowledge": 95, "defense": 320, "victim": 90, "dataset": 90, "attack": 220}
-    cells = _state("cell", _columns(metrics=metrics, tags=tags))
+    metrics = {"cell_robust_accuracy": 165, "cell_low": 80, "cell_high": 80}
+    tags = {"defense": 280, "norm": 62, "epsilon": 75, "knowledge": 95, "victim": 90, "dataset": 90, "attack": 220}
+    costs = _columns(metrics={"cell_forwards": 110, "cell_seconds": 105}, tags={})
+    cells = _state("cell", _columns(metrics=metrics, tags=tags) | costs)
     yield "cells", cells | {"orderByKey": "metrics.`cell_robust_accuracy`", "orderByAsc": True}
     grouping = {"aggregateFunction": "min", "groupByKeys": [{"mode": "tag", "groupByData": "defense"}]}
     columns = _columns(metrics={"robust_accuracy": 150, "clean_accuracy": 150}, tags={"victim": 100, "dataset": 100})
@@ -188,8 +183,8 @@ def _columns(*, tags: Mapping[str, int], metrics: Mapping[str, int] = MappingPro
 
 
 def _state(level: str, columns: Mapping[str, int]) -> dict[str, Any]:
-    """A view of the runs of one level that are not superseded: the name is wide, the date is an icon, duration is last."""
-    fixed = {"attributes.`Run Name`": 380, "runDateAndNestInfo": 50}
+    """A view of the runs of one level that are not superseded: the name is wide, the duration last."""
+    fixed = {"attributes.`Run Name`": 335, "runDateAndNestInfo": 126}
     return {
         "searchFilter": f"tags.level = '{level}' AND tags.superseded = 'no'",
         "selectedColumns": list(columns),

@@ -116,7 +116,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         except ProcessLookupError:
             return
         try:
-            process.wait(10)
+            process.wait(3)
         except subprocess.TimeoutExpired:
             continue
 
