@@ -12,7 +12,7 @@ from typing import Any, cast, get_args
 import yaml
 
 from harness import registry
-from harness.spec import build, label, name_and_params, number, parse, with_victim
+from harness.spec import build, label, name_and_params, number, parse
 from harness.types import Knowledge, Norm, Skip, Spec, Threat
 
 SIZES = ("smoke", "dev", "official")
@@ -300,12 +300,12 @@ def _headline(line: object, threats: Sequence[Threats], where: str) -> Threat:
 
 
 def systems(grid: Grid) -> Iterator[System]:
-    """Every data set x victim x defense, nested victims "self" replaced by the row's."""
+    """Every data set x victim x defense."""
     for dataset, victim, defenses in itertools.product(grid.datasets, grid.victims, grid.defenses):
-        yield System(dataset, victim, tuple(with_victim(spec, victim) for spec in defenses))
+        yield System(dataset, victim, defenses)
 
 
-def attempts(grid: Grid, victim: Spec) -> Iterator[Attempt | Skip]:
+def attempts(grid: Grid) -> Iterator[Attempt | Skip]:
     """Every attack x threat that makes sense."""
     for attack, threats in itertools.product(grid.attacks, grid.threats):
         for knowledge in threats.knowledge:
@@ -313,13 +313,20 @@ def attempts(grid: Grid, victim: Spec) -> Iterator[Attempt | Skip]:
             if reason:
                 yield Skip(f"{label(attack)} at {threats.norm}, {knowledge}: {reason}")
             else:
-                yield Attempt(with_victim(attack, victim), threats.norm, threats.epsilons, knowledge)
+                yield Attempt(attack, threats.norm, threats.epsilons, knowledge)
+
+
+def norms_of(attack: Spec) -> tuple[str, ...]:
+    """The norms in which an attack works, and each attack that it is given."""
+    norms = registry.constants(registry.locate(attack.kind, attack.name)).get("norms") or build(attack).norms
+    inner = [value for _, value in attack.params if isinstance(value, Spec) and value.kind == "attack"]
+    return tuple(norm for norm in norms if all(norm in norms_of(spec) for spec in inner))
 
 
 def _misfit(attack: Spec, norm: str, knowledge: str) -> str | None:
     """Why an attack cannot be run against a threat, or None."""
     constants = registry.constants(registry.locate(attack.kind, attack.name))
-    norms = constants.get("norms") or build(attack).norms
+    norms = norms_of(attack)
     if norm not in norms:
         return f"it works in {', '.join(norms)} only"
     allowed = constants.get("knowledge", ("oblivious", "adaptive"))
@@ -345,7 +352,7 @@ def cells(grid: Grid) -> Iterator[Cell | Skip]:
         yield Cell(system)
         for shift in grid.shifts:
             yield Cell(system, shift=shift)
-        for attempt in attempts(grid, system.victim):
+        for attempt in attempts(grid):
             yield attempt if isinstance(attempt, Skip) else Cell(system, attempt=attempt)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from harness import registry
 from harness.data import fingerprint, key_of
 from harness.grid import Attempt, Cell, Grid, System, role
-from harness.spec import code_digest, digest, identity, label, module_file, nested, tree_digest
+from harness.spec import code_digest, digest, identity, label, module_file, nested, tree_digest, with_victim
 from harness.types import Skip, Spec
 
 # The first-party modules, besides a part's own, whose code decides a result of each kind of task.
@@ -167,7 +167,8 @@ def _pipeline(plan: Plan, system: System) -> Pipeline:
     victim = fitted(plan, system.victim, system.dataset)
     parts: list[Fitted] = []
     for spec in system.defenses:
-        parts.append(fitted(plan, spec, system.dataset, context=(victim, *parts)))
+        own = with_victim(spec, system.victim)
+        parts.append(fitted(plan, own, system.dataset, context=(victim, *parts)))
     key = digest([key_of(system.dataset), victim.key, *(part.key for part in parts)])
     bare = Pipeline(system.dataset, victim, tuple(parts), key)
     if not any(role(part.spec) == "detector" for part in parts):
@@ -208,7 +209,7 @@ def _observe(plan: Plan, cell: Cell) -> Iterator[Task]:
         else:
             yield _observation(plan, cell, rows=(0, number), what={"clean": True})
         return
-    attack = fitted(plan, cell.attempt.attack, cell.system.dataset)
+    attack = fitted(plan, with_victim(cell.attempt.attack, cell.system.victim), cell.system.dataset)
     for rows in shards(grid.inputs, grid.shard):
         craft = _craft(plan, cell, attack, pipeline, rows)
         yield _observation(plan, cell, rows=rows, what={"craft": craft.key}, craft=craft)
@@ -252,7 +253,7 @@ def _craft(plan: Plan, cell: Cell, attack: Fitted, pipeline: Pipeline, rows: tup
     oblivious = attempt.knowledge == "oblivious"
     target = Pipeline(cell.system.dataset, pipeline.victim, (), pipeline.victim.key) if oblivious else pipeline
     content = {
-        "attack": identity(attempt.attack),
+        "attack": identity(attack.spec),
         "above": [child.key for child in attack.children()],
         "target": [target.key, target.calibration],
         "dataset": key_of(cell.system.dataset),
