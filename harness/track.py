@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+from urllib.parse import urlsplit
 
 from harness.mlflow_page import experiment_note, rank_text, system_note, table, views
 from harness.rank import Ranked, ranked
@@ -342,13 +343,23 @@ def write_all(paths: Iterable[str], home: Path) -> dict[str, Any]:
     return {"written": written, "links": links}
 
 
+def _complaint(error: Exception, uri: str) -> str:
+    """One line on what went wrong; no password of the address in it."""
+    text = next(iter(str(error).splitlines()), "")
+    place = urlsplit(uri)
+    if place.hostname and ("Max retries exceeded" in text or "timed out" in text):
+        server = f"{place.scheme}://{place.hostname}{f':{place.port}' if place.port else ''}"
+        return f"{server} (MLFLOW_TRACKING_URI) does not answer"
+    return f"{type(error).__name__}: {text}"
+
+
 def main() -> int:
     """The writer process: paths in on standard input, one JSON object out on standard output."""
     home = Path(sys.argv[1])
     try:
         answer = write_all(sys.stdin, home)
     except Exception as error:
-        answer = {"error": f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"}
+        answer = {"error": _complaint(error, tracking_uri(home))}
     print(json.dumps(answer), flush=True)
     return 1 if "error" in answer else 0
 
