@@ -163,7 +163,7 @@ def views() -> dict[str, str]:
 
 def _views() -> Iterator[tuple[str, dict[str, Any]]]:
     metrics = {"robust_accuracy": 130, "robust_low": 95, "robust_high": 98, "clean_accuracy": 125, "auroc": 72}
-    tags = {"flags": 190, "victim": 90, "dataset": 90, "headline": 150, "size": 80, "defense": 320}
+    tags = {"flags": 172, "victim": 90, "dataset": 90, "headline": 150, "size": 80, "defense": 320}
     systems = _state("system", _columns(tags={"rank": 62}) | _columns(metrics=metrics, tags=tags))
     yield "ranking", systems | {"orderByKey": "metrics.`robust_accuracy`", "orderByAsc": False}
     metrics = {"cell_robust_accuracy": 165, "cell_low": 80, "cell_high": 80}
@@ -184,7 +184,7 @@ def _columns(*, tags: Mapping[str, int], metrics: Mapping[str, int] = MappingPro
 
 def _state(level: str, columns: Mapping[str, int]) -> dict[str, Any]:
     """A view of the runs of one level that are not superseded: the name is wide, the duration last."""
-    fixed = {"attributes.`Run Name`": 335, "runDateAndNestInfo": 126}
+    fixed = {"attributes.`Run Name`": 350, "runDateAndNestInfo": 122}
     return {
         "searchFilter": f"tags.level = '{level}' AND tags.superseded = 'no'",
         "selectedColumns": list(columns),
