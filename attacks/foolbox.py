@@ -39,6 +39,7 @@ class Foolbox:
     options: str = ""
 
     family: ClassVar[str] = "attack"
+    by_shard: ClassVar[bool] = True
 
     @property
     def norms(self) -> tuple[str, ...]:

@@ -28,7 +28,8 @@ def cells(**changes: Any) -> list[Cell | Skip]:
 
 @pytest.mark.parametrize("name", ["quick", "fashion", "official", "official_cifar"])
 @pytest.mark.parametrize("size", [None, "smoke", "dev", "official"])
-def test_shipped_grids_can_be_read(name: str, size: str | None) -> None:
+def test_shipped_grids_can_be_read(name: str, size: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grids, "_available", lambda lines: True)  # nothing is downloaded
     if name == "fashion" and size not in (None, "official"):
         size = None
     read = grids.read(name, size=size)
@@ -168,6 +169,12 @@ def test_an_attack_outside_its_norms_is_skipped_with_its_reason() -> None:
         cell.reason for cell in cells(attacks=["pgd", "carlini_wagner"], threats=threats) if isinstance(cell, Skip)
     }
     assert reasons == {f"carlini_wagner at linf, {k}: it works in l2 only" for k in ("oblivious", "adaptive")}
+
+
+def test_an_attack_is_bound_by_the_norms_of_the_attack_it_is_given() -> None:
+    found = cells(attacks=["transfer"], threats=[{"norm": "l0", "epsilons": [5]}])
+    assert [cell.reason for cell in found if isinstance(cell, Skip)]
+    assert not [cell for cell in found if isinstance(cell, Cell) and cell.attempt]
 
 
 def test_headline() -> None:
