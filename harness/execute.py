@@ -70,10 +70,7 @@ def _serial(
     tasks: Mapping[str, Task], store: Store, device: str, progress: Progress, ended: Callable[[Task], None]
 ) -> None:
     loader = Loader(store, device)
-    if not device.startswith("cuda"):
-        import torch
-
-        torch.set_num_threads(1)  # the same numbers as in a worker
+    _one_thread(device)
     for task in tasks.values():
         if _settled(task, store, progress):
             ended(task)
@@ -81,6 +78,14 @@ def _serial(
         error, overhead = attempt(task, loader, tasks)
         _count(task, error, overhead, progress)
         ended(task)
+
+
+def _one_thread(device: str) -> None:
+    """The same numbers in this process as in a worker."""
+    if not device.startswith("cuda"):
+        import torch
+
+        torch.set_num_threads(1)
 
 
 def _settled(task: Task, store: Store, progress: Progress) -> bool:
@@ -110,6 +115,7 @@ class Crew(Protocol):
     """Workers that perform tasks side by side; results come through the store."""
 
     slots: int
+    device: str
 
     def send(self, task: Task) -> None:
         """Start a task."""
@@ -152,8 +158,19 @@ def _scheduled(
         if running:
             task, error, overhead = crew.next()
             running -= 1
+            if error is not None and error.startswith(("Corrupted:", "Missing:")):
+                error, overhead = _restored(task, Loader(store, crew.device), tasks)
             _count(task, error, overhead, progress)
             over(task)
+
+
+def _restored(task: Task, loader: Loader, tasks: Mapping[str, Task]) -> tuple[str | None, float]:
+    """Perform a task again after its corrupted inputs, which a worker set aside."""
+    _one_thread(loader.device)
+    for key in task.inputs:
+        if loader.store.record(key) is None:
+            attempt(tasks[key], loader, tasks)
+    return attempt(task, loader, tasks)
 
 
 @dataclass
@@ -162,7 +179,6 @@ class _Processes:
 
     store: Store
     device: str
-    tasks: Mapping[str, Task]
     slots: int = field(default_factory=lambda: os.cpu_count() or 1)
     running: dict[Future[tuple[str | None, float]], Task] = field(default_factory=dict)
 
@@ -177,10 +193,7 @@ class _Processes:
         ended, _ = wait(self.running, return_when=FIRST_COMPLETED)
         future = ended.pop()
         task = self.running.pop(future)
-        error, overhead = future.result()
-        if error is not None and error.startswith("Corrupted"):
-            error, overhead = attempt(task, Loader(self.store, self.device), self.tasks)
-        return task, error, overhead
+        return task, *future.result()
 
 
 def _worker(parent: int) -> None:
@@ -203,7 +216,7 @@ def _processes(
 ) -> None:
     if all(store.done(task.key) for task in tasks.values()):
         return _serial(tasks, store, device, progress, ended)  # no worker is needed
-    crew = _Processes(store, device, tasks)
+    crew = _Processes(store, device)
     try:
         _scheduled(tasks, store, crew, progress, ended)
     except BaseException:

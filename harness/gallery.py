@@ -37,7 +37,7 @@ def _picture(
 ) -> dict[str, Any] | None:
     for task in tasks:
         attempt = task.attempt
-        if attempt is None or task.craft is None:
+        if attempt is None or task.craft is None or row["epsilon"] not in attempt.epsilons:
             continue
         if (label(attempt.attack), attempt.norm, attempt.knowledge) != (row["attack"], row["norm"], row["knowledge"]):
             continue

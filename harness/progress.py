@@ -48,7 +48,7 @@ def say(message: str) -> None:
     import sys
 
     if _shown:
-        _shown[-1].console.print(message, highlight=False, markup=False)
+        _shown[-1].console.print(message, highlight=False, markup=False, soft_wrap=True)
     else:
         print(message, file=sys.stderr, flush=True)
 

@@ -29,6 +29,10 @@ class Corrupted(RuntimeError):
         self.key = key
 
 
+class Missing(KeyError):
+    """No result stands under a key."""
+
+
 @dataclass(frozen=True)
 class Store:
     """Results in `folder`, two levels deep. Safe to read and write from many processes at once."""
@@ -65,10 +69,10 @@ class Store:
         self._write(self._path(key, "json"), json.dumps(whole, sort_keys=True).encode())
 
     def get(self, key: str, *, device: str = "cpu") -> Any:
-        """The result under a key; raises KeyError if there is none, Corrupted if its content changed."""
+        """The result under a key; raises Missing if there is none, Corrupted if its content changed."""
         record = self.record(key)
         if record is None:
-            raise KeyError(key)
+            raise Missing(key)
         path = self._path(key, record["form"])
         content = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(content).hexdigest() != record["sha256"]:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from harness.store import Corrupted, Store
+from harness.store import Corrupted, Missing, Store
 
 KEY = "ab" * 16
 RESULTS = {
@@ -59,7 +59,7 @@ def test_a_view_and_a_tensor_with_gradient_are_stored_as_values(store: Store) ->
 
 def test_nothing_there_is_a_key_error(store: Store) -> None:
     assert store.record(KEY) is None
-    with pytest.raises(KeyError):
+    with pytest.raises(Missing):
         store.get(KEY)
     assert store.failure(KEY) is None
 
