@@ -22,9 +22,21 @@ def fingerprint(spec: Spec) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=8)
-def _part(spec: Spec, part: Part, device: str) -> Split:
+def _part(spec: Spec, part: Part, device: str) -> tuple[Split, tuple[int, ...]]:
+    """A part, kept in the process, with the number of writes to its tensors."""
     split: Split = build(spec).split(part)
-    return replace(split, x=split.x.to(device), y=split.y.to(device), index=split.index.to(device))
+    split = replace(split, x=split.x.to(device), y=split.y.to(device), index=split.index.to(device))
+    return split, _writes(split)
+
+
+def _writes(split: Split) -> tuple[int, ...]:
+    return tuple(tensor._version for tensor in (split.x, split.y, split.index))
+
+
+@lru_cache(maxsize=16)
+def test_size(spec: Spec) -> int:
+    """The number of test inputs."""
+    return len(_part(spec, "test", "cpu")[0])
 
 
 @dataclass(frozen=True)
@@ -36,8 +48,11 @@ class Data:
     device: str
 
     def split(self, part: Part) -> Split:
-        """One of the four parts."""
-        split = _part(self.spec, part, self.device)
+        """One of the four parts; made anew if a part of a system wrote to it, so that no other sees that."""
+        split, writes = _part(self.spec, part, self.device)
+        if _writes(split) != writes:
+            _part.cache_clear()
+            split, _ = _part(self.spec, part, self.device)
         return replace(split, draws=CounterDraws(self.key, split.index))
 
 
@@ -45,7 +60,7 @@ def part_hash(spec: Spec, part: Part) -> str:
     """SHA-256 of a part's inputs, labels and indices, in order."""
     import hashlib
 
-    split = _part(spec, part, "cpu")
+    split, _ = _part(spec, part, "cpu")
     state = hashlib.sha256()
     for tensor in (split.x, split.y, split.index):
         state.update(tensor.contiguous().numpy().tobytes())

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from harness import registry
-from harness.data import fingerprint, key_of
+from harness.data import fingerprint, key_of, test_size
 from harness.grid import Attempt, Cell, Grid, System, role
 from harness.spec import code_digest, digest, identity, label, module_file, nested, tree_digest, with_victim
 from harness.types import Skip, Spec
@@ -210,7 +210,7 @@ def _observe(plan: Plan, cell: Cell) -> Iterator[Task]:
             yield _observation(plan, cell, rows=(0, number), what={"clean": True})
         return
     attack = fitted(plan, with_victim(cell.attempt.attack, cell.system.victim), cell.system.dataset)
-    for rows in shards(grid.inputs, grid.shard):
+    for rows in shards(min(grid.inputs, test_size(cell.system.dataset)), grid.shard):
         craft = _craft(plan, cell, attack, pipeline, rows)
         yield _observation(plan, cell, rows=rows, what={"craft": craft.key}, craft=craft)
 

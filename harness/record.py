@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from harness import registry, validity
+from harness.data import test_size
 from harness.gallery import gallery
 from harness.grid import System, role
 from harness.perform import OUTCOME
@@ -39,6 +40,7 @@ class Evidence:
     probe: Mapping[str, Any] | None
     tasks: Sequence[Task]
     missing: Sequence[Task]
+    read: Callable[[Task], Any]
 
 
 def evidence(plan: Plan, system: System, store: Store, read: Callable[[Task], Any]) -> Evidence:
@@ -59,7 +61,8 @@ def evidence(plan: Plan, system: System, store: Store, read: Callable[[Task], An
     }
     probe = plan.probes[system]
     probed = store.record(probe.key) is not None
-    return Evidence(outcomes, read(probe) if probed else None, tasks, missing if probed else [probe, *missing])
+    missing = missing if probed else [probe, *missing]
+    return Evidence(outcomes, read(probe) if probed else None, tasks, missing, read)
 
 
 def _annotated(task: Task, frame: pd.DataFrame, selection: int) -> pd.DataFrame:
@@ -97,7 +100,7 @@ def build_record(
         "grid": grid.name,
         "size": grid.size,
         "seed": grid.seed,
-        "inputs": grid.inputs,
+        "inputs": min(grid.inputs, test_size(system.dataset)),
         "note": grid.note,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **_axes(plan, system),
@@ -183,7 +186,7 @@ def _figures(plan: Plan, found: Evidence, store: Store) -> dict[str, Any]:
             "robust": per_input.robust.round(4).tolist(),
             "breaker": per_input.breaker.tolist(),
         },
-        "gallery": gallery(outcomes, found.tasks, grid.headline, store.get),
+        "gallery": gallery(outcomes, found.tasks, grid.headline, lambda key: found.read(plan.tasks[key])),
         **costs(found, store),
     }
 
