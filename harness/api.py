@@ -134,9 +134,10 @@ def run(
         progress = execute.run(
             tasks, store, device=device, executor=executor, finished=recorder.finished, title=read.name
         )
-    finally:
-        if writer is not None and sys.exc_info()[0] is not None:
+    except BaseException:
+        if writer is not None:
             writer.stop()
+        raise
     board(folder)
     answer = writer.close() if writer is not None else {}
     return Result(read, recorder.records, progress, answer.get("links", {}), answer.get("error"))
@@ -244,8 +245,9 @@ def board(home: Path) -> list[Path]:
     except (ImportError, AttributeError):
         return []
     from harness.track import records_of
+    from harness.tracked import newest
 
-    return list(build(records_of(home), home / "board"))
+    return list(build(newest(records_of(home)), home / "board"))
 
 
 def sync(home: str | Path | None = None) -> dict[str, Any]:

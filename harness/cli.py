@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("stopped; run the same command again to continue")
         return 130
-    except (ValueError, FileNotFoundError, TypeError, ImportError, RuntimeError, OSError) as error:
+    except Exception as error:
         if arguments.debug:
             raise
         say(f"harness: {_message(error)}")
@@ -35,7 +37,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno == 28:
         return "the disk is full; nothing was lost: make room and run the same command again"
-    return str(error) or type(error).__name__
+    clear = isinstance(error, ValueError | OSError | ImportError | RuntimeError) and str(error)
+    return str(error) if clear else f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _printing_aside() -> Iterator[None]:
+    """What parts print goes to standard error, as standard output carries results only."""
+    with redirect_stdout(sys.stderr):
+        yield
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -94,9 +104,13 @@ def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"--set takes KEY=YAML, such as attacks='[fgsm, pgd]', not '{text}'")
-        changes[key.strip()] = yaml.safe_load(value)
+        try:
+            changes[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {text}: not YAML: {' '.join(str(error).split())}") from None
     if arguments.limit is not None:
-        changes["inputs"] = arguments.limit
+        read = api.read_grid(arguments.grid, size=arguments.size, changes=changes)
+        changes["inputs"] = min(arguments.limit, read.inputs)
     return changes
 
 
@@ -176,7 +190,8 @@ def _show(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from harness import check
 
-    findings = check.check(arguments.part)
+    with _printing_aside():
+        findings = check.check(arguments.part)
     if arguments.json:
         print(json.dumps([{"test": f.test, "passed": f.passed, "message": f.message} for f in findings]))
     else:
@@ -218,9 +233,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         api.home_folder(arguments.home)
         return _dry(api.plan_of(grid), arguments)
-    result = api.run(
-        grid, home=arguments.home, device=arguments.device, executor=_executor(arguments), track=not arguments.no_track
-    )
+    options = {"device": arguments.device, "executor": _executor(arguments), "track": not arguments.no_track}
+    with _printing_aside():
+        result = api.run(grid, home=arguments.home, **options)
     return _report(result, arguments)
 
 
@@ -295,16 +310,16 @@ def _status(arguments: argparse.Namespace) -> int:
 def _submit(arguments: argparse.Namespace) -> int:
     from harness.submit import submit
 
-    answer, result = submit(
-        arguments.defense,
-        grid=arguments.grid,
-        size=arguments.size,
-        changes=_changes(arguments),
-        home=arguments.home,
-        device=arguments.device,
-        executor=_executor(arguments),
-        track=not arguments.no_track,
-    )
+    options = {"device": arguments.device, "executor": _executor(arguments), "track": not arguments.no_track}
+    with _printing_aside():
+        answer, result = submit(
+            arguments.defense,
+            grid=arguments.grid,
+            size=arguments.size,
+            changes=_changes(arguments),
+            home=arguments.home,
+            **options,
+        )
     if arguments.json:
         print(json.dumps(answer, default=float))
     else:

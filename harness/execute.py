@@ -197,11 +197,12 @@ class _Processes:
 
 
 def _worker(parent: int) -> None:
-    """One thread, deaf to Ctrl-C (the parent ends the pool), gone when the parent is gone."""
+    """One thread, deaf to Ctrl-C (the parent ends the pool), gone when the parent is gone, silent on standard output."""
     import torch
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.dup2(2, 1)
 
     def watch() -> None:
         while os.getppid() == parent:

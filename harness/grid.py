@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -65,7 +66,8 @@ class Grid:
     """Everything that a run is about, resolved.
 
     inputs: attacked test inputs; clean_inputs: test inputs seen clean (None: all); shard: inputs a task;
-    selection, scoring: draws a input for random systems; rate: false-positive rate of the threshold.
+    selection, scoring: draws a input for random systems; rate: false-positive rate of the threshold; changes: what --set
+    and --limit replaced.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Grid:
     seed: int = 0
     size: str = "official"
     note: str = ""
+    changes: tuple[str, ...] = ()
 
 
 _LINES = {
@@ -144,11 +147,12 @@ def from_mapping(
         merged |= {**_mapping(sizes.get(size, {}), f"sizes: {size}", where), "size": size}
     merged |= dict(changes or {})
     _check_keys(merged, where)
+    told = tuple(f"{key}={json.dumps(value)}" for key, value in (changes or {}).items())
     fallback = _mapping(merged.get("fallback", {}), "fallback", where)
     _check_keys(fallback, where)
     if fallback and not _available(merged.get("datasets", [])):
         merged |= fallback
-    return _build(merged, where)
+    return replace(_build(merged, where), changes=told)
 
 
 def _mapping(value: object, key: str, where: str) -> Mapping[str, Any]:
@@ -158,7 +162,7 @@ def _mapping(value: object, key: str, where: str) -> Mapping[str, Any]:
 
 
 def _known_keys() -> list[str]:
-    return [field.name for field in fields(Grid)] + list(_EXTRA)
+    return [field.name for field in fields(Grid) if field.name != "changes"] + list(_EXTRA)
 
 
 def _check_keys(document: Mapping[str, Any], where: str) -> None:
@@ -354,8 +358,3 @@ def cells(grid: Grid) -> Iterator[Cell | Skip]:
             yield Cell(system, shift=shift)
         for attempt in attempts(grid):
             yield attempt if isinstance(attempt, Skip) else Cell(system, attempt=attempt)
-
-
-def limited(grid: Grid, inputs: int) -> Grid:
-    """The same grid on fewer attacked inputs."""
-    return replace(grid, inputs=min(inputs, grid.inputs))

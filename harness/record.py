@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +21,7 @@ import pandas as pd
 from harness import registry, validity
 from harness.data import test_size
 from harness.gallery import gallery
-from harness.grid import System, role
+from harness.grid import Grid, System, role
 from harness.perform import OUTCOME
 from harness.plan import Plan, Task
 from harness.rank import counted, mean_interval, robustness, wilson
@@ -109,7 +110,7 @@ def build_record(
         "status": "complete" if complete else "failed",
         "failed": [{"task": t.label, "error": _why(t, store, failures)} for t in found.missing],
         "environment": environment(),
-        "command": f"harness run {grid.name} --size {grid.size}",
+        "command": _command(grid),
     }
     if not complete:
         return record | {
@@ -122,6 +123,12 @@ def build_record(
             "gallery": [],
         }
     return record | _figures(plan, found, store)
+
+
+def _command(grid: Grid) -> str:
+    """The command that repeats the run."""
+    changes = "".join(f" --set {shlex.quote(change)}" for change in grid.changes)
+    return f"harness run {grid.name} --size {grid.size}{changes}"
 
 
 def system_id(plan: Plan, system: System) -> str:

@@ -17,7 +17,8 @@ def distance(candidate: Tensor, x: Tensor, norm: str) -> Tensor:
     if norm == "l2":
         return change.flatten(1).square().sum(1).sqrt()
     if norm == "l0":
-        return (change != 0).flatten(2).any(1).sum(1).double()
+        changed = change != 0 if change.ndim > 2 else (change != 0)[:, None]
+        return changed.flatten(2).any(1).sum(1).double()
     raise ValueError(f"norm is linf, l2 or l0, not '{norm}'")
 
 

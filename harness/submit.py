@@ -48,9 +48,11 @@ def _verdict(name: str, verdict: str, reason: str) -> dict[str, Any]:
 def _scored(name: str, record: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
     """The figures with the rank among all records of the same group in the run folder."""
     from harness.track import records_of, run_id
+    from harness.tracked import identity, newest
 
     home = api.home_folder()
-    peers = [r for r in records_of(home) if group(r) == group(record) and r["complete"]]
+    rivals = [r for r in newest(records_of(home)) if identity(r) != identity(record)]
+    peers = [record, *(r for r in rivals if group(r) == group(record) and r["complete"])]
     place = next(p for p in ranked(peers) if p.record["id"] == record["id"])
     metrics = record["metrics"]
     return {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.tracked import newest
 from leaderboard._values import number
 
 SCHEMA = 1
@@ -23,7 +24,7 @@ class Collected:
 
 
 def collect(folder: Path) -> Collected:
-    """Every `*.json` of a folder, in the order of names; raises FileNotFoundError where the folder is missing."""
+    """The newest record of each system in a folder; raises FileNotFoundError where the folder is missing."""
     if not folder.is_dir():
         raise FileNotFoundError(
             f"{folder} is no folder; expected the records of a run: `harness run quick` writes them"
@@ -35,7 +36,7 @@ def collect(folder: Path) -> Collected:
             records.append(_read(path))
         except (OSError, ValueError, RecursionError) as error:
             skipped.append(f"{path.name} skipped: {error}")
-    return Collected(records, skipped)
+    return Collected([dict(record) for record in newest(records)], skipped)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -131,7 +131,10 @@ def test_link_opens_the_ranking(browser, link):
     rows = text(browser, "weak @ digits", "[role=row]")
     names = [line for line in rows.split("\n") if line.endswith(" @ digits")]
     assert names == ["strongest @ digits", "middle @ digits", "weak @ digits"]
-    heads = browser.execute_script("return [...document.querySelectorAll('[role=columnheader]')].map(e => e.innerText)")
+    heads = browser.execute_script(
+        "return [...document.querySelectorAll('[role=columnheader]')]"
+        ".sort((a, b) => a.getBoundingClientRect().x - b.getBoundingClientRect().x).map(e => e.innerText)"
+    )
     for head in ("rank", "robust_accuracy", "robust_low", "robust_high", "clean_accuracy", "flags"):
         assert head in heads
     assert heads.index("rank") < heads.index("robust_accuracy")
