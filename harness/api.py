@@ -38,6 +38,7 @@ class Result:
     progress: Progress
     links: dict[str, str] = field(default_factory=dict)
     tracking_error: str | None = None
+    skips: dict[str, int] = field(default_factory=dict)
 
     def summary(self) -> dict[str, Any]:
         """One JSON-able object: grid, tasks, seconds, systems with their cells."""
@@ -53,6 +54,7 @@ class Result:
             "tasks": counts,
             "seconds": round(progress.seconds, 3),
             "overhead_per_task": round(progress.overhead / max(1, progress.computed), 5),
+            "skips": self.skips,
             "systems": [_system(record) for record in self.records],
             "tracking": self.tracking_error or "written",
         }
@@ -140,7 +142,7 @@ def run(
         raise
     board(folder)
     answer = writer.close() if writer is not None else {}
-    return Result(read, recorder.records, progress, answer.get("links", {}), answer.get("error"))
+    return Result(read, recorder.records, progress, answer.get("links", {}), answer.get("error"), plan.skips)
 
 
 @dataclass

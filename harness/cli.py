@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -245,6 +246,7 @@ def _report(result: api.Result, arguments: argparse.Namespace) -> int:
     else:
         _table(result)
     progress = result.progress
+    _skips(result.skips)
     say(
         f"{progress.total} tasks: {progress.reused} reused, {progress.computed} computed, {len(progress.failed)} failed, "
         f"{progress.seconds:.1f} s"
@@ -254,11 +256,19 @@ def _report(result: api.Result, arguments: argparse.Namespace) -> int:
             f"MLflow: {result.tracking_error}; the run is whole without it: `harness sync` writes later what is missing"
         )
     elif result.links:
-        say("MLflow's ranking:  harness ui")
+        say(f"MLflow's ranking:  {_program()} ui")
     page = api.home_folder(arguments.home) / "board" / "leaderboard.html"
     if page.is_file():
         say(f"board:             {page}")
     return 1 if progress.failed else 0
+
+
+def _program() -> str:
+    """How this program is called here: by name, or by its place beside the interpreter that runs it."""
+    if shutil.which("harness"):
+        return "harness"
+    place = Path(sys.executable).with_name("harness")
+    return os.path.relpath(place) if place.is_relative_to(Path.cwd()) else str(place)
 
 
 def _table(result: api.Result) -> None:
@@ -278,12 +288,12 @@ def _dry(plan: Any, arguments: argparse.Namespace) -> int:
         return 0
     for task in plan.tasks.values():
         print(f"{task.key[:12]} {task.label}")
-    _skips(plan)
+    _skips(plan.skips)
     return 0
 
 
-def _skips(plan: Any) -> None:
-    for reason, number in plan.skips.items():
+def _skips(skips: Mapping[str, int]) -> None:
+    for reason, number in skips.items():
         say(f"skipped {number} x: {reason}")
 
 
@@ -303,7 +313,7 @@ def _status(arguments: argparse.Namespace) -> int:
         print(f"about {answer['seconds_left']:.0f} s left" if answer["seconds_left"] is not None else "no estimate yet")
     for failure in answer["failed"]:
         print(f"failed: {failure['task']}: {failure['error']}")
-    _skips(plan)
+    _skips(plan.skips)
     return 0
 
 
