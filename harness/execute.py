@@ -277,9 +277,8 @@ def attempt(task: Task, loader: Loader, tasks: Mapping[str, Task]) -> tuple[str 
 
     An input found corrupted is computed anew, if its task is among `tasks`, and the task is tried once more.
     """
-    start = time.perf_counter()
     try:
-        return None, _store(task, loader, start)
+        return None, _store(task, loader)
     except Corrupted as error:
         say(str(error))
         if error.key not in tasks:
@@ -295,10 +294,11 @@ def attempt(task: Task, loader: Loader, tasks: Mapping[str, Task]) -> tuple[str 
         return _failed(task, loader.store, error), 0.0
 
 
-def _store(task: Task, loader: Loader, start: float) -> float:
+def _store(task: Task, loader: Loader) -> float:
+    """Perform and store; returns the seconds that were not the task's own."""
     from harness.perform import perform
 
-    store = loader.store
+    start, store = time.perf_counter(), loader.store
     result, facts = perform(task, loader)
     consumed = {key: (store.record(key) or {}).get("sha256", "") for key in task.inputs}
     record = {"kind": task.kind, "label": task.label, "rows": task.rows, "consumed": consumed, "facts": facts}
