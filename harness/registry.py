@@ -178,6 +178,11 @@ def _tree(path: Path, modified: int, size: int) -> ast.Module:
 
 def parameters(source: Source) -> dict[str, Parameter]:
     """The parameters of a part in the order written; a default must be a literal or Spec.of(...) of literals."""
+    return _parameters(source, source.path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=512)
+def _parameters(source: Source, modified: int) -> dict[str, Parameter]:
     found: dict[str, Parameter] = {}
     for statement in source.node.body:
         if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
