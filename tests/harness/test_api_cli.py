@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -292,7 +293,10 @@ def test_ctrl_c_ends_the_program_with_130_and_it_goes_on(tmp_path: Path) -> None
         str(tmp_path),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background job ignores it
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=heard
+    )
     deadline = time.monotonic() + 240
     while not list((tmp_path / "store").rglob("*.json")) and time.monotonic() < deadline:
         time.sleep(0.05)
