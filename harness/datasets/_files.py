@@ -19,6 +19,9 @@ Stamp = tuple[Path, int, int]
 FIRST_BYTE_SECONDS = 30.0
 """How long a download may stay without a single byte before the network counts as out of reach."""
 
+AGAIN_SECONDS = 600.0
+"""How long a failed download is not tried again, by any process."""
+
 
 def cache_folder() -> Path:
     """Where downloaded data are kept: `$HARNESS_HOME/data`, or `runs/data` in the working folder."""
@@ -57,10 +60,22 @@ def _described(given: str | None) -> str:
 
 @lru_cache(maxsize=16)
 def download(name: str, cache: Path) -> str:
-    """Download a data set into the cache, tried once a process; the reason if that failed, else "".
+    """Download a data set into the cache, tried once in ten minutes; the reason if that failed, else "".
 
     A process of its own does it, which is stopped when no byte arrives; the data appear by rename, when they are whole.
     """
+    failure = cache / f".{name}-failed"
+    if failure.is_file() and time.time() - failure.stat().st_mtime < AGAIN_SECONDS:
+        return (
+            f"{failure.read_text(encoding='utf-8')}; tried less than ten minutes ago, remove {failure} to try at once"
+        )
+    reason = _download(name, cache)
+    if reason and cache.is_dir():
+        failure.write_text(reason, encoding="utf-8")
+    return reason
+
+
+def _download(name: str, cache: Path) -> str:
     try:
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=f".{name}-") as folder:

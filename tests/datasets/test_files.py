@@ -33,7 +33,7 @@ def test_error_names_the_three_places(nowhere, monkeypatch):
     assert "torchvision's download: failed" in message
     assert "{train,t10k}-images-idx3-ubyte" in message
     assert time.monotonic() - start < 60
-    assert list((nowhere / "home" / "data").iterdir()) == []
+    assert [path.name for path in (nowhere / "home" / "data").iterdir()] == [".MNIST-failed"]
 
 
 def test_a_failed_download_is_not_tried_again(nowhere, monkeypatch):
@@ -43,6 +43,15 @@ def test_a_failed_download_is_not_tried_again(nowhere, monkeypatch):
     monkeypatch.setattr(_files, "_download_into", lambda name, folder: pytest.fail("tried again"))
     with pytest.raises(FileNotFoundError, match=r"CIFAR10/train-jpeg\.npz"):
         CIFAR10().files()
+
+
+def test_a_failed_download_is_remembered_for_ten_minutes(nowhere, monkeypatch):
+    monkeypatch.setattr(_files, "_download_into", lambda name, folder: "failed (once)")
+    cache = nowhere / "home" / "data"
+    assert _files.download("MNIST", cache) == "failed (once)"
+    _files.download.cache_clear()
+    monkeypatch.setattr(_files, "_download_into", lambda name, folder: pytest.fail("tried again"))
+    assert _files.download("MNIST", cache).startswith("failed (once); tried less than ten minutes ago")
 
 
 def test_a_download_appears_whole_in_the_cache(nowhere, monkeypatch):
