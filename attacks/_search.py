@@ -1,4 +1,4 @@
-"""The projected first-order search, with four choices: the loss, the gradient, the step rule, the feasible set."""
+"""The projected first-order search, with four choices: the direction, the forward pass, the step rule, the feasible set."""
 
 from __future__ import annotations
 
@@ -15,13 +15,24 @@ from harness.types import Draws, Outputs, View
 
 Forward = Callable[[Tensor, Draws], Outputs]
 Memory = dict[str, Tensor]
+Direction = Callable[[Outputs, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where the search stands before a step: the iterates (B, *S), their loss (B,), the direction wanted (B, *S)."""
+
+    candidate: Tensor
+    loss: Tensor
+    gradient: Tensor
+    step: int
 
 
 class Rule(Protocol):
     """A step rule; what it must remember of each input stands in `memory` as tensors (B, ...)."""
 
-    def __call__(self, candidate: Tensor, gradient: Tensor, feasible: Feasible, memory: Memory) -> Tensor:
-        """The next iterate; may overwrite its arguments."""
+    def __call__(self, point: Point, feasible: Feasible, memory: Memory) -> Tensor:
+        """The next iterate; may overwrite the tensors of `point`."""
         ...
 
 
@@ -32,22 +43,42 @@ class Ascent:
     size: float
     momentum: float = 0.0
 
-    def __call__(self, candidate: Tensor, gradient: Tensor, feasible: Feasible, memory: Memory) -> Tensor:
+    def __call__(self, point: Point, feasible: Feasible, memory: Memory) -> Tensor:
+        gradient = point.gradient
         if self.momentum:
             length = gradient.abs().flatten(1).sum(1).clamp_min_(torch.finfo(gradient.dtype).tiny)
             gradient = gradient / per_input(length, gradient)
             if "velocity" in memory:
                 gradient.add_(memory["velocity"], alpha=self.momentum)
             memory["velocity"] = gradient
-        return feasible.project(candidate.add_(feasible.direction(gradient), alpha=self.size * feasible.epsilon))
+        return feasible.project(point.candidate.add_(feasible.direction(gradient), alpha=self.size * feasible.epsilon))
 
 
-def ascent_direction(loss: Tensor, x: Tensor) -> Tensor:
-    """Gradient of the summed loss (B,) by the input alone; what is not finite, or does not depend on x, is zero."""
+def ascent_direction(loss: Tensor, x: Tensor, *, again: bool = False) -> Tensor:
+    """Gradient of the summed loss (B,) by the input alone; what is not finite, cannot be taken or is independent of x is zero.
+
+    again: another gradient of the same pass will be asked for.
+    """
     if not loss.requires_grad:
         return torch.zeros_like(x)
-    (gradient,) = torch.autograd.grad(loss.sum(), x, allow_unused=True, materialize_grads=True)
+    try:
+        (gradient,) = torch.autograd.grad(loss.sum(), x, retain_graph=again, allow_unused=True, materialize_grads=True)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:  # a defense may cut its own graph; the probe says so, and other estimators take over
+        return torch.zeros_like(x)
     return gradient.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def steepest(loss: Loss) -> Direction:
+    """The gradient of one loss: (outputs, labels, x) -> loss (B,) and direction (B, *S)."""
+
+    def call(outputs: Outputs, labels: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            value = loss(outputs, labels)
+        return value.detach(), ascent_direction(value, x)
+
+    return call
 
 
 @dataclass(frozen=True)
@@ -125,7 +156,7 @@ class Search:
 
     view: View
     forward: Forward
-    loss: Loss
+    direction: Direction
     rule: Rule
     steps: int
 
@@ -139,10 +170,9 @@ class Search:
             standing, keep = self._judged(standing, _detached(outputs))
             if last or (keep is not None and not len(keep)):
                 break
-            with torch.enable_grad():
-                loss = self.loss(outputs, standing.labels)
-            gradient = ascent_direction(loss, x)
-            candidate = self.rule(standing.candidate, gradient, standing.feasible, standing.memory)
+            loss, gradient = self.direction(outputs, standing.labels, x)
+            point = Point(standing.candidate, loss, gradient, step)
+            candidate = self.rule(point, standing.feasible, standing.memory)
             standing = replace(standing, candidate=candidate)
             if keep is not None:
                 best.put(standing.rows, standing.best)

@@ -12,7 +12,7 @@ from torch import Tensor
 from attacks._ball import ball
 from attacks._loss import accepted, cross_entropy, most_likely_wrong, towards
 from attacks._require import at_least_one
-from attacks._search import Ascent, Best, Search, Standing
+from attacks._search import Ascent, Best, Search, Standing, steepest
 from harness.gradients import expectation
 from harness.types import Budget, Draws, Needs, View
 
@@ -48,7 +48,7 @@ class PGD:
         forward = expectation(view.forward, self.samples)
         loss = accepted(towards(cross_entropy) if self.targeted else cross_entropy, self.weight)
         size = 2.5 / self.steps if self.step_size is None else self.step_size
-        search = Search(view, forward, loss, Ascent(size, self.momentum), self.steps)
+        search = Search(view, forward, steepest(loss), Ascent(size, self.momentum), self.steps)
         feasible, best, rows = ball(x, budget), Best.of(x), torch.arange(len(x), device=x.device)
         for run, labels in enumerate(self._labels(view, x, y, draws)):
             mine = draws.stream(run)

@@ -10,16 +10,18 @@ _SHRINK = (1.0, 0.9995, 0.999, 0.995, 0.99, 0.97)
 
 
 def distance(candidate: Tensor, x: Tensor, norm: str) -> Tensor:
-    """Distance of each candidate from its input, linf, l2 or l0 (changed pixels, channels together): (B,)."""
+    """Distance of each candidate from its input, linf, l2, l1 or l0 (changed pixels, channels together): (B,)."""
     change = (candidate - x).double()
     if norm == "linf":
         return change.flatten(1).abs().amax(1)
     if norm == "l2":
         return change.flatten(1).square().sum(1).sqrt()
+    if norm == "l1":
+        return change.flatten(1).abs().sum(1)
     if norm == "l0":
         changed = change != 0 if change.ndim > 2 else (change != 0)[:, None]
         return changed.flatten(2).any(1).sum(1).double()
-    raise ValueError(f"norm is linf, l2 or l0, not '{norm}'")
+    raise ValueError(f"norm is linf, l2, l1 or l0, not '{norm}'")
 
 
 def inside(candidate: Tensor, x: Tensor, norm: str, epsilon: float) -> Tensor:

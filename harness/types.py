@@ -7,7 +7,7 @@ Shapes: B batch, S input shape, D = prod S, K classes, F features. Inputs lie in
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, cast
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 State = dict[str, "Tensor"]
 Part = Literal["train", "fit", "calibrate", "test"]
-Norm = Literal["linf", "l2", "l0"]
+Norm = Literal["linf", "l2", "l1", "l0", "patch"]
 Knowledge = Literal["oblivious", "adaptive"]
 Needs = Literal["gradient", "logits", "decision", "margin"]
 
@@ -111,7 +111,10 @@ class Split:
 
 @dataclass(frozen=True)
 class Budget:
-    """What an attack may change: norm and epsilon (infinite for minimal-norm attacks), at most `queries` a input."""
+    """What an attack may change: norm and epsilon (infinite for minimal-norm attacks), at most `queries` a input.
+
+    For the norm "patch" epsilon is the side, in pixels, of a square outside of which nothing may change.
+    """
 
     norm: Norm
     epsilon: float
@@ -192,6 +195,10 @@ class Loaded:
     random: bool = False
 
 
+def _silent(name: str, rows: Tensor, values: Tensor | str) -> None:
+    """Nothing is recorded."""
+
+
 @dataclass(frozen=True)
 class View:
     """All that an attacker may call; what is None is not allowed.
@@ -200,6 +207,10 @@ class View:
     fooled(candidate, x, y, epsilon, draws) -> (B,) bool is the harness's own verdict: the candidate is rounded to the grid of
     the data inside the ball first. early_exit: an input may leave the search as soon as it is fooled; if False, the
     adversarial inputs serve other systems as well and must come from all steps.
+    features(x, draws) -> (B, F): the classifier's penultimate layer behind the purifiers, differentiable. gradients: forward
+    passes with the same values and another gradient, by name (harness.gradients.ESTIMATORS). clean: inputs that the
+    attacker holds, right and accepted. start (B, *S): where a search at a smaller epsilon ended. evidence: what the probe
+    found. note(name, rows, values) records something of inputs `rows`, a number each or one text, shown and never trusted.
     """
 
     decide: Callable[[Tensor, Draws], Tensor]
@@ -209,6 +220,12 @@ class View:
     num_classes: int = 0
     early_exit: bool = True
     random: bool = False
+    features: Callable[[Tensor, Draws], Tensor] | None = None
+    gradients: Mapping[str, Callable[[Tensor, Draws], Outputs]] = field(default_factory=dict)
+    clean: Split | None = None
+    start: Tensor | None = None
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    note: Callable[[str, Tensor, Tensor | str], None] = _silent
 
     @classmethod
     def of(cls, logits: Logits, *, early_exit: bool = False) -> View:
