@@ -85,7 +85,7 @@ def test_no_grid_changes_nothing_and_infinite_epsilon_only_rounds() -> None:
     candidate = torch.rand(4, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     x = to_levels(candidate.flip(0), 255)
     assert round_inside(candidate, x, norm="linf", epsilon=0.1, levels=None) is candidate
-    for norm in ("linf", "l2", "l0"):
+    for norm in ("linf", "l2", "l1", "l0", "patch"):
         rounded = round_inside(candidate, x, norm=norm, epsilon=float("inf"), levels=255)
         np.testing.assert_allclose(rounded, to_levels(candidate, 255), atol=1e-7)
 
@@ -97,8 +97,8 @@ def test_inside_refuses_what_is_not_finite_or_out_of_the_box() -> None:
     for norm, epsilon in (("linf", 0.1), ("l2", 0.1)):
         assert inside(bad, x, norm, epsilon).tolist() == [False, False, False, False, True]
     assert inside(bad, x, "linf", float("inf")).tolist() == [False, False, False, True, True]
-    with pytest.raises(ValueError, match="linf, l2 or l0, not 'l1'"):
-        distance(bad, x, "l1")
+    with pytest.raises(ValueError, match="linf, l2, l1, l0 or patch, not 'l3'"):
+        distance(bad, x, "l3")
 
 
 def test_l0_counts_pixels_not_channels() -> None:
@@ -107,3 +107,41 @@ def test_l0_counts_pixels_not_channels() -> None:
     changed[0, :, 0, 0] = 1
     changed[0, 1, 1, 1] = 0.5
     assert distance(changed, x, "l0").tolist() == [2.0]
+
+
+def test_a_patch_is_as_long_as_the_rectangle_round_the_changed_pixels() -> None:
+    generator = torch.Generator().manual_seed(7)
+    x = torch.rand(100, 3, 6, 9, generator=generator)
+    changed = torch.rand(100, 3, 6, 9, generator=generator) < torch.rand(100, 1, 1, 1, generator=generator) ** 4
+    candidate = torch.where(changed, 1 - x, x)
+    sides = []
+    for image in changed.any(
+        1
+    ).numpy():  # by search: the smallest square window, anywhere, with no change outside of it
+        padded = np.pad(image, ((9, 9), (9, 9)))
+        windows = ((side, row, column) for side in range(10) for row, column in itertools.product(range(18), range(18)))
+        sides.append(next(s for s, r, c in windows if padded[r : r + s, c : c + s].sum() == image.sum()))
+    assert set(sides) == set(range(10))
+    assert distance(candidate, x, "patch").tolist() == sides
+    assert inside(candidate, x, "patch", 4.0).tolist() == [side <= 4 for side in sides]
+
+
+def test_a_patch_in_inputs_of_one_or_two_axes() -> None:
+    flat = torch.zeros(4, 7)
+    flat[1, 3], flat[2, 1:6:4], flat[3] = 1, 1, 1
+    assert distance(flat, torch.zeros(4, 7), "patch").tolist() == [0, 1, 5, 7]
+    signals = flat[:, None].expand(-1, 2, -1)
+    assert distance(signals, torch.zeros(4, 2, 7), "patch").tolist() == [0, 1, 5, 7]
+
+
+@pytest.mark.parametrize("levels", [255, 16])
+def test_rounding_changes_no_pixel_outside_a_patch(levels: int) -> None:
+    generator = torch.Generator().manual_seed(levels)
+    x = to_levels(torch.rand(100, 3, 8, 8, generator=generator), levels)
+    candidate = x.clone()
+    candidate[:, :, 2:7, 1:5] = torch.rand(100, 3, 5, 4, generator=generator)
+    rounded = round_inside(candidate, x, norm="patch", epsilon=5.0, levels=levels)
+    assert on_grid(rounded, levels)
+    assert inside(rounded, x, "patch", 5.0).all()
+    assert float((rounded - candidate).abs().max()) <= 0.5 / levels + 1e-6
+    assert torch.equal(rounded[:, :, 7:], x[:, :, 7:])
