@@ -83,18 +83,20 @@ def steepest(loss: Loss) -> Direction:
 
 @dataclass(frozen=True)
 class Best:
-    """The best candidate of each input so far: wrong before right, then by strength."""
+    """The best candidate of each input so far: wrong before right, then by strength; and the highest loss (B,) seen."""
 
     candidate: Tensor
     wrong: Tensor
     strength: Tensor
     broken: Tensor
+    loss: Tensor
 
     @classmethod
     def of(cls, x: Tensor) -> Best:
         """Nothing found yet: the inputs themselves, not written to."""
         nothing = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        return cls(x.clone(), nothing, torch.full_like(nothing, -torch.inf, dtype=x.dtype), nothing.clone())
+        lowest = torch.full_like(nothing, -torch.inf, dtype=x.dtype)
+        return cls(x.clone(), nothing, lowest, nothing.clone(), lowest.clone())
 
     def offered(self, candidate: Tensor, outputs: Outputs, y: Tensor) -> Best:
         """With a candidate that is better taken over.
@@ -111,10 +113,11 @@ class Best:
             wrong | self.wrong,
             torch.where(better, strength, self.strength),
             self.broken,
+            self.loss,
         )
 
     def __getitem__(self, rows: Tensor) -> Best:
-        return Best(self.candidate[rows], self.wrong[rows], self.strength[rows], self.broken[rows])
+        return Best(self.candidate[rows], self.wrong[rows], self.strength[rows], self.broken[rows], self.loss[rows])
 
     def put(self, rows: Tensor, found: Best) -> None:
         """Write what was found for some of the inputs."""
@@ -122,6 +125,7 @@ class Best:
         self.wrong[rows] = found.wrong
         self.strength[rows] = found.strength
         self.broken[rows] = found.broken
+        self.loss[rows] = found.loss
 
 
 @dataclass(frozen=True)
@@ -162,15 +166,19 @@ class Search:
 
     def run(self, standing: Standing, best: Best) -> None:
         """Take all steps from `standing.candidate`, the last iterate tested too, and write what was found to `best`."""
+        everybody = standing.rows
         for step in range(self.steps + 1):
             last = step == self.steps
             x = standing.candidate.detach().requires_grad_(not last)
             with torch.set_grad_enabled(not last):
                 outputs = self.forward(x, standing.draws.stream(step))
-            standing, keep = self._judged(standing, _detached(outputs))
-            if last or (keep is not None and not len(keep)):
+            numbers = _detached(outputs)
+            standing, keep = self._judged(standing, numbers)
+            last = last or (keep is not None and not len(keep))
+            loss, gradient = self.direction(numbers if last else outputs, standing.labels, x)
+            torch.fmax(standing.best.loss, loss, out=standing.best.loss)
+            if last:
                 break
-            loss, gradient = self.direction(outputs, standing.labels, x)
             point = Point(standing.candidate, loss, gradient, step)
             candidate = self.rule(point, standing.feasible, standing.memory)
             standing = replace(standing, candidate=candidate)
@@ -178,6 +186,7 @@ class Search:
                 best.put(standing.rows, standing.best)
                 standing = standing[keep]
         best.put(standing.rows, standing.best)
+        self.view.note("loss", everybody, best.loss[everybody])
 
     def _judged(self, standing: Standing, outputs: Outputs) -> tuple[Standing, Tensor | None]:
         """The best brought up to date, and the rows that stay in the search; None if nobody leaves it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -13,6 +13,7 @@ from attacks._ball import ball
 from attacks._loss import accepted, cross_entropy, most_likely_wrong, towards
 from attacks._require import at_least_one
 from attacks._search import Ascent, Best, Search, Standing, steepest
+from attacks._start import first_start
 from harness.gradients import expectation
 from harness.types import Budget, Draws, Needs, View
 
@@ -52,7 +53,8 @@ class PGD:
         feasible, best, rows = ball(x, budget), Best.of(x), torch.arange(len(x), device=x.device)
         for run, labels in enumerate(self._labels(view, x, y, draws)):
             mine = draws.stream(run)
-            start = feasible.start(mine.stream("start")) if self.random_start else x.clone()
+            sight, otherwise = view if run == 0 else replace(view, start=None), None if self.random_start else x
+            start = first_start(sight, feasible, budget, mine.stream("start"), otherwise=otherwise)
             everybody = Standing(rows, y, labels, feasible, mine, start, best)
             standing = (~best.broken).nonzero()[:, 0] if run and view.early_exit else rows
             search.run(everybody[standing], best)
