@@ -27,8 +27,9 @@ from harness.plan import Fitted, Plan, fitted
 from harness.rounding import inside
 from harness.spec import build, digest, identity, parse, with_victim
 from harness.store import Store
-from harness.system import ContractError, Judge, System, calibrate, curves_of, view
+from harness.system import ContractError, Judge, System, calibrate, curves_of
 from harness.types import Budget, Network, Spec, Split
+from harness.views import view
 
 _NUMBER = 32
 _EPSILON = {"linf": 0.15, "l2": 1.0, "l0": 8.0}

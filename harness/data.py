@@ -89,3 +89,11 @@ def on_device(device: str) -> torch.device:
 def key_of(spec: Spec) -> str:
     """The key of a data set's content."""
     return digest(fingerprint(spec))
+
+
+def some_rows(split: Split, rows: tuple[int, int]) -> Split:
+    """The inputs from rows[0] to rows[1] (-1: to the end)."""
+    import torch
+
+    stop = len(split) if rows[1] < 0 else min(rows[1], len(split))
+    return split[torch.arange(rows[0], max(stop, rows[0]), device=split.y.device)]

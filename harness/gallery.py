@@ -7,8 +7,8 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from harness.craft import unpacked
 from harness.data import Data
-from harness.perform import unpacked
 from harness.plan import Task
 from harness.rank import counted
 from harness.spec import build, label

@@ -35,12 +35,16 @@ class System:
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attack at one norm: all epsilons are one search, the larger on the survivors of the smaller."""
+    """One attack at one norm: all epsilons are one search, the larger on the survivors of the smaller.
+
+    inputs: attacked test inputs, where they are fewer than the grid's.
+    """
 
     attack: Spec
     norm: Norm
     epsilons: tuple[float, ...]
     knowledge: Knowledge
+    inputs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,20 +58,25 @@ class Cell:
 
 @dataclass(frozen=True)
 class Threats:
-    """A line of the grid's threats: a norm with its epsilons, ascending, and what the attacker knows."""
+    """A line of the grid's threats: a norm with its epsilons, ascending, and what the attacker knows.
+
+    attacks, inputs: those of this line, where they are not the grid's.
+    """
 
     norm: Norm
     epsilons: tuple[float, ...]
     knowledge: tuple[Knowledge, ...]
+    attacks: tuple[Spec, ...] = ()
+    inputs: int | None = None
 
 
 @dataclass(frozen=True)
 class Grid:
     """Everything that a run is about, resolved.
 
-    inputs: attacked test inputs; clean_inputs: test inputs seen clean (None: all); shard: inputs a task;
-    selection, scoring: draws a input for random systems; rate: false-positive rate of the threshold; changes: what --set
-    and --limit replaced.
+    inputs: attacked test inputs; clean_inputs: test inputs seen clean (None: all); shard: inputs a task; cascade: an
+    adaptive attack is given what those listed before it left standing; selection, scoring: draws a input for random
+    systems; rate: false-positive rate of the threshold; changes: what --set and --limit replaced.
     """
 
     name: str
@@ -82,6 +91,7 @@ class Grid:
     inputs: int = 1000
     clean_inputs: int | None = None
     shard: int = 256
+    cascade: bool = False
     selection: int = 20
     scoring: int = 100
     rate: float = 0.01
@@ -99,6 +109,7 @@ _LINES = {
     "shifts": "dataset",
 }
 _EXTRA = ("sizes", "fallback")
+_THREAT = ("norm", "epsilons", "knowledge", "attacks", "inputs")
 
 
 def read(name: str, *, size: str | None = None, changes: Mapping[str, Any] | None = None) -> Grid:
@@ -211,6 +222,8 @@ def _check_numbers(values: Mapping[str, Any], where: str) -> None:
         raise ValueError(
             f"{where}: clean_inputs is {clean}, but {inputs} inputs are attacked; each must be seen clean too"
         )
+    if not isinstance(values.get("cascade", False), bool):
+        raise ValueError(f"{where}: cascade is true or false, not {values['cascade']!r}")
     rate, seed = values.get("rate", Grid.rate), values.get("seed", Grid.seed)
     if not isinstance(rate, float) or not 0 < rate < 1:
         raise ValueError(f"{where}: rate is a false-positive rate between 0 and 1, such as 0.01, not {rate!r}")
@@ -255,10 +268,8 @@ def _threats(lines: object, where: str) -> Iterator[Threats]:
         if not isinstance(line, Mapping) or not {"norm", "epsilons"} <= line.keys():
             raise ValueError(f"{where}: a threat has norm and epsilons, not {line!r}")
         for key in line:
-            if key not in ("norm", "epsilons", "knowledge"):
-                raise ValueError(
-                    f"{where}: " + registry.unknown(str(key), ["norm", "epsilons", "knowledge"], "key of a threat")
-                )
+            if key not in _THREAT:
+                raise ValueError(f"{where}: " + registry.unknown(str(key), list(_THREAT), "key of a threat"))
         norm = _one_of(str(line["norm"]), get_args(Norm), "norm", where)
         epsilons = line["epsilons"] if isinstance(line["epsilons"], list) else [line["epsilons"]]
         numbers = tuple(sorted({_epsilon(value, norm, where) for value in epsilons}))
@@ -267,7 +278,12 @@ def _threats(lines: object, where: str) -> Iterator[Threats]:
         knowledge = line.get("knowledge", ["oblivious", "adaptive"])
         listed = knowledge if isinstance(knowledge, list) else [knowledge]
         known = tuple(_one_of(str(k), get_args(Knowledge), "knowledge", where) for k in listed)
-        yield Threats(cast(Norm, norm), numbers, cast("tuple[Knowledge, ...]", known))
+        attacks, inputs = line.get("attacks", []), line.get("inputs")
+        if not isinstance(attacks, list):
+            raise ValueError(f"{where}: attacks of a threat is a list, not {attacks!r}")
+        _check_numbers({"inputs": 1 if inputs is None else inputs}, where)
+        chosen = tuple(_line_specs("attack", "attacks", attacks))
+        yield Threats(cast(Norm, norm), numbers, cast("tuple[Knowledge, ...]", known), chosen, inputs)
 
 
 def _epsilon(value: object, norm: str, where: str) -> float:
@@ -311,13 +327,17 @@ def systems(grid: Grid) -> Iterator[System]:
 
 def attempts(grid: Grid) -> Iterator[Attempt | Skip]:
     """Every attack x threat that makes sense."""
-    for attack, threats in itertools.product(grid.attacks, grid.threats):
+    listed = dict.fromkeys((*grid.attacks, *(attack for threats in grid.threats for attack in threats.attacks)))
+    for attack, threats in itertools.product(listed, grid.threats):
+        if attack not in (threats.attacks or grid.attacks):
+            continue
         for knowledge in threats.knowledge:
             reason = _misfit(attack, threats.norm, knowledge)
             if reason:
                 yield Skip(f"{label(attack)} at {threats.norm}, {knowledge}: {reason}")
             else:
-                yield Attempt(attack, threats.norm, threats.epsilons, knowledge)
+                inputs = None if threats.inputs is None else min(threats.inputs, grid.inputs)
+                yield Attempt(attack, threats.norm, threats.epsilons, knowledge, inputs)
 
 
 def norms_of(attack: Spec) -> tuple[str, ...]:

@@ -11,17 +11,17 @@ import torch
 from torch import Tensor
 
 from harness import probe as probing
-from harness.data import Data, key_of
+from harness.craft import craft, pilot, stand_in, unpacked
+from harness.data import Data, key_of, some_rows
 from harness.draws import CounterDraws
-from harness.gradients import Count
 from harness.loading import Loader, required_methods, seeded
 from harness.plan import Pipeline, Task
-from harness.rounding import distance, inside, round_inside, to_levels
+from harness.rounding import distance, inside, to_levels
 from harness.spec import build
-from harness.system import INVALID, ContractError, Judge, System, calibrate, view
-from harness.types import Budget, Draws, Split, State, View
+from harness.system import INVALID, ContractError, System, calibrate
+from harness.types import Draws, Split, State
 
-OUTCOME = ("index", "epsilon", "draw", "label", "prediction", "margin", "accepted", "distance", "valid")
+OUTCOME = ("index", "epsilon", "draw", "label", "prediction", "margin", "accepted", "distance", "valid", "attacked")
 Facts = dict[str, Any]
 _CHUNK = 512
 
@@ -105,119 +105,50 @@ def probe(task: Task, loader: Loader) -> tuple[dict[str, Any], Facts]:
     return probing.probe(system, data, epsilon=options["epsilon"]), {"inputs": len(data)}
 
 
-def craft(task: Task, loader: Loader) -> tuple[State, Facts]:
-    """Adversarial inputs of one attack for each epsilon, on the grid of the data; checked, never trusted.
-
-    x_adv (E, B, *S) with E = 1 for minimal-norm attacks; found (E, B): the attacked system is fooled.
-    """
-    attempt, pipeline, part = task.attempt, task.pipeline, task.attack
-    assert attempt is not None
-    assert pipeline is not None
-    assert part is not None
-    required_methods("attack", part.spec.name)
-    options = dict(task.options)
-    system = loader.system(pipeline, rate=options["rate"])
-    data = _rows(_data(task, loader).split("test"), task.rows)
-    judge = Judge(system, attempt.norm, data.levels, options["selection"])
-    early = attempt.knowledge == "adaptive"
-    count = Count()
-    attack = loader.attack(part)
-    sight = view(judge, num_classes=data.num_classes, early_exit=early, count=count)
-    draws = CounterDraws(task.key, data.index)
-    epsilons = (float("inf"),) if attack.minimal else attempt.epsilons
-    x_adv, found = data.x.clone(), torch.zeros_like(data.y, dtype=torch.bool)
-    standing = ~judge(data.x, data.x, data.y, 0.0, draws) if early else torch.ones_like(found)
-    results: State = {}
-    for place, epsilon in enumerate(epsilons):
-        rows = (standing & ~found).nonzero()[:, 0]
-        if len(rows):
-            batch, budget = data[rows], Budget(attempt.norm, epsilon)
-            given = _perturbed(attack, sight, batch, budget, draws[rows])
-            x_adv[rows] = _checked(given, batch.x, budget, data.levels, part.spec.name)
-            fooled = judge(x_adv[rows], batch.x, batch.y, epsilon, draws[rows].stream("found"))
-            if early:
-                found[rows] = fooled
-            results[f"found.{place}"] = found.clone() if early else fooled
-        results.setdefault(f"found.{place}", found.clone())
-        results[f"x_adv.{place}"] = _packed(x_adv, data.levels)
-    return results, {"inputs": len(data), "forwards": count.forwards, "backwards": count.backwards}
-
-
-def _perturbed(attack: Any, sight: View, batch: Split, budget: Budget, draws: Draws) -> Any:
-    """The attack's answer; a batch that does not fit into a GPU's memory is halved until it does."""
-    try:
-        return attack.perturb(sight, batch.x.clone(), batch.y.clone(), budget, draws)
-    except torch.OutOfMemoryError:
-        if len(batch) == 1:
-            raise
-        torch.cuda.empty_cache()
-        rows = torch.arange(len(batch), device=batch.y.device).chunk(2)
-        return torch.cat([_perturbed(attack, sight, batch[half], budget, draws[half]) for half in rows])
-
-
-def _rows(split: Split, rows: tuple[int, int]) -> Split:
-    stop = len(split) if rows[1] < 0 else min(rows[1], len(split))
-    return split[torch.arange(rows[0], max(stop, rows[0]), device=split.y.device)]
-
-
-def _checked(x_adv: Any, x: Tensor, budget: Budget, levels: int | None, name: str) -> Tensor:
-    """The attack's answer, rounded inside the ball; raises ContractError if it broke the threat model."""
-    if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
-        given = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
-        raise ContractError(f"attack {name} gives {given}; expected a tensor of shape {tuple(x.shape)}")
-    x_adv = x_adv.detach().float()
-    allowed = inside(x_adv, x, budget.norm, budget.epsilon)
-    if not allowed.all():
-        worst = float(distance(x_adv, x, budget.norm).max())
-        raise ContractError(
-            f"attack {name} left the threat model on {int((~allowed).sum())} of {len(x)} inputs: largest {budget.norm} distance "
-            f"{worst:.6g} with epsilon {budget.epsilon:g}, range {float(x_adv.min()):.4g} to {float(x_adv.max()):.4g} "
-            "(expected inside the ball and [0, 1], finite)"
-        )
-    return round_inside(x_adv, x, norm=budget.norm, epsilon=budget.epsilon, levels=levels)
-
-
-def _packed(x: Tensor, levels: int | None) -> Tensor:
-    return (x * levels).round().to(torch.uint8) if levels is not None and levels <= 255 else x.clone()
-
-
-def unpacked(x: Tensor, levels: int | None) -> Tensor:
-    """Stored inputs as float32 in [0, 1], on the grid."""
-    return x.float() / levels if x.dtype == torch.uint8 and levels else x.float()
-
-
 def observe(task: Task, loader: Loader) -> tuple[pd.DataFrame, Facts]:
     """What a system answers on clean, shifted or crafted inputs: a row for each (input, epsilon, draw), columns OUTCOME."""
     assert task.pipeline is not None
     options = dict(task.options)
     system = loader.system(task.pipeline, rate=options["rate"])
-    data = _rows(_data(task, loader).split("test"), task.rows)
+    data = some_rows(_data(task, loader).split("test"), task.rows)
     draws = CounterDraws(f"observe {'clean' if task.craft is None else 'attacked'}", data.index)
     number = options["selection"] + options["scoring"] if system.random else 1
     if task.attempt is None:
         seen = data if task.shift is None else _shifted(task, data, loader)
         frame = _watch(system, seen, seen.x, draws, number=number, strict=task.shift is None)
-        return pd.DataFrame(frame | {"epsilon": 0.0, "distance": 0.0, "valid": True})[list(OUTCOME)], {
-            "inputs": len(seen)
-        }
+        return pd.DataFrame(frame | {"epsilon": 0.0, "distance": 0.0, "valid": True, "attacked": False})[
+            list(OUTCOME)
+        ], {"inputs": len(seen)}
     assert task.craft is not None
     crafted = loader.store.get(task.craft, device=loader.device)
     frames = []
     for place, epsilon in enumerate(task.attempt.epsilons):
-        name = f"x_adv.{place}" if f"x_adv.{place}" in crafted else "x_adv.0"  # minimal-norm: one for every epsilon
-        x_adv = unpacked(crafted[name], data.levels)
-        frames.append(_attacked(system, data, x_adv, epsilon, norm=task.attempt.norm, draws=draws, number=number))
+        place = place if f"x_adv.{place}" in crafted else 0  # minimal-norm: one for every epsilon
+        x_adv, seen = unpacked(crafted[f"x_adv.{place}"], data.levels), crafted[f"attacked.{place}"]
+        rows = seen.nonzero()[:, 0]
+        threat = (task.attempt.norm, epsilon)
+        frames.append(_attacked(system, data[rows], x_adv[rows], threat, draws=draws[rows], number=number))
+        frames.append(_left_alone(data[~seen], epsilon))
     return pd.concat(frames, ignore_index=True), {"inputs": len(data)}
 
 
 def _attacked(
-    system: System, data: Split, x_adv: Tensor, epsilon: float, *, norm: str, draws: Draws, number: int
+    system: System, data: Split, x_adv: Tensor, threat: tuple[str, float], *, draws: Draws, number: int
 ) -> pd.DataFrame:
+    norm, epsilon = threat
     columns = _watch(system, data, x_adv, draws, number=number, strict=False)
     far = distance(x_adv, data.x, norm).cpu().numpy()
     valid = inside(x_adv, data.x, norm, epsilon).cpu().numpy()
-    columns |= {"epsilon": epsilon, "distance": list(far) * number, "valid": list(valid) * number}
+    columns |= {"epsilon": epsilon, "distance": list(far) * number, "valid": list(valid) * number, "attacked": True}
     return pd.DataFrame(columns)[list(OUTCOME)]
+
+
+def _left_alone(data: Split, epsilon: float) -> pd.DataFrame:
+    """Rows of inputs that an attack was not given, as another had broken them: not broken by this one."""
+    label = data.y.cpu().numpy()
+    columns = {"index": data.index.cpu().numpy(), "epsilon": epsilon, "draw": 0, "label": label, "prediction": label}
+    rest = {"margin": float("nan"), "accepted": True, "distance": 0.0, "valid": True, "attacked": False}
+    return pd.DataFrame(columns | rest)[list(OUTCOME)]
 
 
 def _watch(system: System, data: Split, x: Tensor, draws: Draws, *, number: int, strict: bool) -> dict[str, Any]:
@@ -263,7 +194,7 @@ def _shifted(task: Task, data: Split, loader: Loader) -> Split:
         x = build(task.shift).apply(data.x, CounterDraws(task.key, data.index))
         return Split(to_levels(x, data.levels), data.y, data.index, data.num_classes, data.levels, data.draws)
     other = Data(task.shift, key_of(task.shift), loader.device).split("test")
-    other = _rows(other, (0, len(data)))
+    other = some_rows(other, (0, len(data)))
     x = to_levels(_resized(other.x, data.x), data.levels)
     return Split(x, torch.full_like(other.y, -1), other.index, data.num_classes, data.levels, other.draws)
 
@@ -292,6 +223,8 @@ _PERFORM: dict[str, Callable[[Task, Loader], tuple[Any, Facts]]] = {
     "fit": fit,
     "calibrate": calibration,
     "probe": probe,
+    "stand_in": stand_in,
+    "pilot": pilot,
     "craft": craft,
     "observe": observe,
     "study": study,

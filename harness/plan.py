@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +18,9 @@ _ENGINE = {
     "fit": ("harness.draws",),
     "calibrate": ("harness.system",),
     "probe": ("harness.system", "harness.probe"),
-    "craft": ("harness.system", "harness.draws"),
+    "stand_in": ("harness.stand_in", "harness.draws"),
+    "pilot": ("harness.craft",),
+    "craft": ("harness.craft",),
     "observe": ("harness.system", "harness.draws"),
     "study": ("harness.draws",),
 }
@@ -62,7 +64,8 @@ class Pipeline:
 class Task:
     """A unit of work: performed by the function of its kind, stored under its key.
 
-    inputs: the keys of the results that it consumes. rows: the inputs of its part of the data that it works on.
+    inputs: the keys of the results that it consumes; of these, craft is the task whose answers are observed, probe, stand_in
+    and pilot what an attack is told, after the observations of the steps before it. rows: the inputs of its part of the data.
     """
 
     kind: str
@@ -76,13 +79,20 @@ class Task:
     attack: Fitted | None = None
     shift: Spec | None = None
     craft: str | None = None
+    probe: str | None = None
+    stand_in: str | None = None
+    pilot: str | None = None
+    after: tuple[str, ...] = ()
     rows: tuple[int, int] = (0, 0)
     options: tuple[tuple[str, Any], ...] = ()
 
 
 @dataclass
 class Plan:
-    """Tasks in an order in which each comes after what it consumes, the skips, and which tasks observe which system."""
+    """Tasks in an order in which each comes after what it consumes, the skips, and which tasks observe which system.
+
+    steps: the observations so far of a system in a norm, shard by shard: what the next step of a schedule must not repeat.
+    """
 
     grid: Grid
     tasks: dict[str, Task] = field(default_factory=dict)
@@ -90,6 +100,7 @@ class Plan:
     observed: dict[System, list[Task]] = field(default_factory=dict)
     probes: dict[System, Task] = field(default_factory=dict)
     pipelines: dict[System, Pipeline] = field(default_factory=dict)
+    steps: dict[tuple[System, str], dict[tuple[int, int], list[str]]] = field(default_factory=dict)
 
     def add(self, task: Task) -> Task:
         """Add a task unless it is there."""
@@ -101,7 +112,7 @@ def engine(kind: str) -> str:
     """Digest of the harness's own code that decides a kind of result."""
     files = [module_file(module) for module in _ENGINE[kind]]
     perform = module_file("harness.perform")
-    own = [tree_digest(perform)] if perform and kind not in ("fit", "study") else []
+    own = [tree_digest(perform)] if perform and kind in ("calibrate", "probe", "observe") else []
     return digest([code_digest(file) for file in files if file] + own)
 
 
@@ -118,7 +129,7 @@ def tasks(grid: Grid, cells: Iterable[Cell | Skip]) -> Plan:
             continue
         if cell.system not in plan.pipelines:
             plan.pipelines[cell.system] = _pipeline(plan, cell.system)
-            plan.probes[cell.system] = _probe(plan, cell.system)
+            plan.probes[cell.system] = _probe(plan, plan.pipelines[cell.system], _name(cell.system))
         found = plan.observed.setdefault(cell.system, [])
         found.extend(_observe(plan, cell))
     return plan
@@ -185,13 +196,24 @@ def _name(system: System) -> str:
     return f"{system.defense} on {label(system.dataset)}, {label(system.victim)}"
 
 
-def _probe(plan: Plan, system: System) -> Task:
-    pipeline = plan.pipelines[system]
-    headline = plan.grid.headline
-    options = (("epsilon", headline.epsilon), ("norm", headline.norm), ("rate", plan.grid.rate))
+def _probe(plan: Plan, pipeline: Pipeline, whom: str) -> Task:
+    options = _headline(plan)
     key = _key("probe", system=pipeline.key, calibration=pipeline.calibration, options=options, seed=plan.grid.seed)
-    task = Task("probe", key, f"probe {_name(system)}", system.dataset, _states(pipeline), pipeline, options=options)
-    return plan.add(task)
+    return plan.add(Task("probe", key, f"probe {whom}", pipeline.dataset, _states(pipeline), pipeline, options=options))
+
+
+def _headline(plan: Plan) -> tuple[tuple[str, Any], ...]:
+    headline = plan.grid.headline
+    return (("epsilon", headline.epsilon), ("norm", headline.norm), ("rate", plan.grid.rate))
+
+
+def _stand_in(plan: Plan, pipeline: Pipeline, probe: Task, whom: str) -> Task:
+    """The fit of a stand-in for a system's gradient, which the probe may find to be of no use."""
+    options = _headline(plan)
+    key = _key("stand_in", probe=probe.key, options=options, seed=plan.grid.seed)
+    needed = (*_states(pipeline), probe.key)
+    task = Task("stand_in", key, f"fit a stand-in of {whom}", pipeline.dataset, needed, pipeline, probe=probe.key)
+    return plan.add(replace(task, options=options))
 
 
 def shards(number: int, size: int) -> list[tuple[int, int]]:
@@ -201,7 +223,7 @@ def shards(number: int, size: int) -> list[tuple[int, int]]:
 
 def _observe(plan: Plan, cell: Cell) -> Iterator[Task]:
     """The tasks that observe a cell, with the craft tasks that they need."""
-    grid, pipeline = plan.grid, plan.pipelines[cell.system]
+    grid = plan.grid
     if cell.attempt is None:
         number = grid.clean_inputs or -1
         if cell.shift is not None:
@@ -210,9 +232,14 @@ def _observe(plan: Plan, cell: Cell) -> Iterator[Task]:
             yield _observation(plan, cell, rows=(0, number), what={"clean": True})
         return
     attack = fitted(plan, with_victim(cell.attempt.attack, cell.system.victim), cell.system.dataset)
-    for rows in shards(min(grid.inputs, test_size(cell.system.dataset)), grid.shard):
-        craft = _craft(plan, cell, attack, pipeline, rows)
-        yield _observation(plan, cell, rows=rows, what={"craft": craft.key}, craft=craft)
+    stage = _staged(plan, cell, attack)
+    for rows in shards(min(cell.attempt.inputs or grid.inputs, test_size(cell.system.dataset)), grid.shard):
+        craft = _craft(plan, cell, stage, rows)
+        observation = _observation(plan, cell, rows=rows, what={"craft": craft.key}, craft=craft)
+        done = plan.steps.setdefault((cell.system, cell.attempt.norm), {}).setdefault(rows, [])
+        if observation.key not in done:
+            done.append(observation.key)
+        yield observation
 
 
 def _shift_content(shift: Spec) -> Any:
@@ -246,40 +273,112 @@ def _observation(
     )
 
 
-def _craft(plan: Plan, cell: Cell, attack: Fitted, pipeline: Pipeline, rows: tuple[int, int]) -> Task:
-    """One attack on one shard; against the oblivious view there is no defense in the key, so it serves every system."""
-    attempt = cell.attempt
+@dataclass(frozen=True)
+class _Stage:
+    """What the craft tasks of a cell share: the attack, its target and how that is called, what the attack is told."""
+
+    attack: Fitted
+    target: Pipeline
+    whom: str
+    probe: Task
+    stand_in: Task | None
+    pilots: bool
+    cascades: bool
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The keys of what every craft task of the cell consumes."""
+        states = (f.key for child in self.attack.children() for f in _with_states(child))
+        told = (self.probe.key, *((self.stand_in.key,) if self.stand_in else ()))
+        return tuple(dict.fromkeys((*_states(self.target), *states, *told)))
+
+
+def _staged(plan: Plan, cell: Cell, attack: Fitted) -> _Stage:
+    """Against the oblivious view there is no defense in the target, so that one set of inputs serves every system."""
+    attempt, pipeline = cell.attempt, plan.pipelines[cell.system]
     assert attempt is not None
     oblivious = attempt.knowledge == "oblivious"
     target = Pipeline(cell.system.dataset, pipeline.victim, (), pipeline.victim.key) if oblivious else pipeline
-    content = {
-        "attack": identity(attack.spec),
-        "above": [child.key for child in attack.children()],
-        "target": [target.key, target.calibration],
+    whom = f"{label(cell.system.victim)} on {label(cell.system.dataset)}" if oblivious else _name(cell.system)
+    source = registry.locate("attack", attack.spec.name)
+    constants = registry.constants(source)
+    probe = _probe(plan, target, whom)
+    stand_in = _stand_in(plan, target, probe, whom) if "gradients" in constants.get("uses", ()) else None
+    pilots = not oblivious and registry.has_method(source, "pilot")
+    cascades = plan.grid.cascade and not oblivious and not constants.get("minimal")
+    return _Stage(attack, target, whom, probe, stand_in, pilots, cascades)
+
+
+def _craft(plan: Plan, cell: Cell, stage: _Stage, rows: tuple[int, int]) -> Task:
+    """One attack on one shard; in a schedule, on what the steps before it left standing there."""
+    attempt = cell.attempt
+    assert attempt is not None
+    done = plan.steps.get((cell.system, attempt.norm), {}) if stage.cascades else {}
+    after = tuple(done.get(rows, ()))
+    pilot = _pilot(plan, cell, stage, tuple(key for keys in done.values() for key in keys)) if stage.pilots else None
+    content = _content(plan, cell, stage)
+    told = {"rows": rows, "after": after, "pilot": pilot and pilot.key}
+    options = (("selection", plan.grid.selection), ("rate", plan.grid.rate), ("stream", digest(content)))
+    text = f"craft {label(attempt.attack)} {attempt.norm} against {stage.whom} [{rows[0]}:{rows[1]}]"
+    task = Task(
+        "craft",
+        _key("craft", **content, **told, seed=plan.grid.seed),
+        text,
+        cell.system.dataset,
+        (*stage.inputs, *((pilot.key,) if pilot else ()), *after),
+        stage.target,
+        attempt=attempt,
+        attack=stage.attack,
+        probe=stage.probe.key,
+        stand_in=stage.stand_in.key if stage.stand_in else None,
+        pilot=pilot.key if pilot else None,
+        after=after,
+        rows=rows,
+        options=options,
+    )
+    return plan.add(task)
+
+
+def _pilot(plan: Plan, cell: Cell, stage: _Stage, after: tuple[str, ...]) -> Task:
+    """The attack's first look at the inputs that the steps before it left standing, whatever their shard."""
+    attempt = cell.attempt
+    assert attempt is not None
+    content = _content(plan, cell, stage)
+    rows = (0, attempt.inputs or plan.grid.inputs)
+    key = _key("pilot", **content, rows=rows, after=after, seed=plan.grid.seed)
+    options = (("selection", plan.grid.selection), ("rate", plan.grid.rate), ("stream", digest(content)))
+    task = Task(
+        "pilot",
+        key,
+        f"pilot {label(attempt.attack)} {attempt.norm} against {stage.whom}",
+        cell.system.dataset,
+        (*stage.inputs, *after),
+        stage.target,
+        attempt=attempt,
+        attack=stage.attack,
+        probe=stage.probe.key,
+        stand_in=stage.stand_in.key if stage.stand_in else None,
+        after=after,
+        rows=rows,
+        options=options,
+    )
+    return plan.add(task)
+
+
+def _content(plan: Plan, cell: Cell, stage: _Stage) -> dict[str, Any]:
+    """What decides an attack's answer to an input, whatever its shard."""
+    attempt = cell.attempt
+    assert attempt is not None
+    return {
+        "attack": identity(stage.attack.spec),
+        "above": [child.key for child in stage.attack.children()],
+        "target": [stage.target.key, stage.target.calibration],
+        "probe": stage.probe.key,
+        "stand_in": stage.stand_in and stage.stand_in.key,
         "dataset": key_of(cell.system.dataset),
         "norm": attempt.norm,
         "epsilons": attempt.epsilons,
         "knowledge": attempt.knowledge,
-        "rows": rows,
         "selection": plan.grid.selection,
         "rate": plan.grid.rate,
     }
-    key = _key("craft", **content, seed=plan.grid.seed)
-    whom = label(cell.system.victim) if oblivious else _name(cell.system)
-    text = f"craft {label(attempt.attack)} {attempt.norm} against {whom} [{rows[0]}:{rows[1]}]"
-    options = (("selection", plan.grid.selection), ("rate", plan.grid.rate))
-    inputs = _states(target) + tuple(f.key for child in attack.children() for f in _with_states(child))
-    return plan.add(
-        Task(
-            "craft",
-            key,
-            text,
-            cell.system.dataset,
-            inputs,
-            target,
-            attempt=attempt,
-            attack=attack,
-            rows=rows,
-            options=options,
-        )
-    )

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from harness.gradients import Forward
 from harness.system import ContractError, System
 from harness.types import Draws, Loaded, Outputs, Split
+from harness.views import through
 
 DIRECTIONS = 8
+ASKED = 64  # inputs on which gradients are compared
 
 
 def probe(system: System, data: Split, *, epsilon: float) -> dict[str, Any]:
     """Evidence from a few inputs: contract, gradients, repeatability, batches, form of the logits. Raises ContractError."""
     keeps_contract(system, data)
-    return {
+    found = {
         "inputs": len(data),
         "random_declared": system.random,
         "gradient": gradient(system, data),
@@ -24,6 +28,64 @@ def probe(system: System, data: Split, *, epsilon: float) -> dict[str, Any]:
         "repeat": repeat(system, data),
         "probabilities": probabilities(system, data),
     }
+    return found | estimators(system, data[torch.arange(min(ASKED, len(data)), device=data.y.device)], found)
+
+
+def estimators(system: System, data: Split, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Which gradients an attacker should try, the deployed system's own first, and why the others were left out.
+
+    Another gradient is worth a try where it can be taken, is nowhere near zero everywhere, and differs from those before it.
+    """
+    doubted = _doubted(found)
+    tried: dict[str, Tensor] = {}
+    kept, left_out = [], {}
+    for name in _offered(system):
+        try:
+            slope = _slope(through(system, name), data)
+        except Exception as error:  # the defense's own code, run by other rules
+            left_out[name] = f"{type(error).__name__}: {error}".splitlines()[0]
+            continue
+        if not bool(_alive(slope).float().mean() > 0.5):
+            left_out[name] = "zero or not finite on most inputs"
+            continue
+        twin = next((other for other, known in tried.items() if _similar(slope, known)), None)
+        if twin:
+            left_out[name] = f"the same as {twin}"
+            continue
+        tried[name] = slope
+        kept.append(name)
+    if doubted or "own" not in kept:
+        kept += ["stand_in", "estimated"]
+    return {"estimators": kept, "left_out": left_out, "doubted": doubted}
+
+
+def _offered(system: System) -> list[str]:
+    """Estimators that can say something of a system, without those that cost a fit or many passes."""
+    purifies = any(part.role == "purifier" for part in system.parts)
+    return ["own", "smooth", "unrolled", *(("identity", "removed") if purifies else ())]
+
+
+def _doubted(found: Mapping[str, Any]) -> bool:
+    """Whether the system's own gradient is missing on some inputs, or is not that of its values."""
+    gradient, mismatch = found["gradient"], found["mismatch"]
+    cosines = [mismatch[name] for name in ("near", "far") if mismatch[name] is not None]
+    return bool(gradient["unusable"] > 0.01 * gradient["inputs"] or not cosines or max(cosines) < 0.8)
+
+
+def _slope(forward: Forward, data: Split) -> Tensor:
+    """Gradients of class and detection margin, one after the other: (B, D) or (B, 2 D)."""
+    classes, detection = _gradient(forward, data.x, data.y, data.draws)
+    both = [classes.flatten(1)] if detection is None else [classes.flatten(1), detection.flatten(1)]
+    return torch.cat([slope / slope.norm(dim=1, keepdim=True).clamp_min(1e-30) for slope in both], 1)
+
+
+def _alive(slope: Tensor) -> Tensor:
+    return torch.isfinite(slope).all(1) & (slope != 0).any(1)
+
+
+def _similar(slope: Tensor, known: Tensor) -> bool:
+    cosine = torch.nn.functional.cosine_similarity(slope, known).nan_to_num(0)
+    return bool(cosine.median() > 0.99)
 
 
 def keeps_contract(system: System, data: Split) -> None:
@@ -71,10 +133,10 @@ def _class_margin(outputs: Outputs, y: Tensor) -> Tensor:
     return outputs.logits.scatter(1, y[:, None], float("-inf")).amax(1) - true
 
 
-def _gradient(system: System, x: Tensor, y: Tensor, draws: Draws) -> tuple[Tensor, Tensor | None]:
+def _gradient(forward: Forward, x: Tensor, y: Tensor, draws: Draws) -> tuple[Tensor, Tensor | None]:
     """Gradients of the class margin and, where inputs may be rejected, of the detection margin; zeros where cut."""
     x = x.clone().requires_grad_()
-    outputs = system(x, draws)
+    outputs = forward(x, draws)
     values = [_class_margin(outputs, y)] + ([outputs.margin] if outputs.margin is not None else [])
     gradients: list[Tensor] = []
     for value in values:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.gradients import Count, bpda, counted
+from harness.gradients import bpda
 from harness.rounding import round_inside
-from harness.types import Draws, Loaded, Network, Outputs, State, View
+from harness.types import Draws, Loaded, Logits, Outputs, State
 
 REJECTED = -1
 INVALID = -2
@@ -68,7 +68,7 @@ class System:
     Called with inputs and draws, it gives logits and margin; the same code serves judge and attacker.
     """
 
-    classifier: Network
+    classifier: Logits
     parts: tuple[Loaded, ...] = ()
     curves: tuple[Curve, ...] = ()
     threshold: float = float("inf")
@@ -96,6 +96,13 @@ class System:
         if logits.ndim != 2 or len(logits) != len(x):
             raise ContractError(f"the classifier gives {tuple(logits.shape)} for {len(x)} inputs; expected (B, K)")
         return logits, scores
+
+    def purified(self, x: Tensor, draws: Draws) -> Tensor:
+        """What the classifier sees of an input: (B, *S) -> (B, *S)."""
+        for place, part in enumerate(self.parts):
+            if part.role != "detector":
+                x = _shaped(_call(part, x, draws.stream(f"part {place}")), tuple(x.shape), part)
+        return x
 
     def __call__(self, x: Tensor, draws: Draws) -> Outputs:
         """Logits and margin: the largest calibrated score less the threshold."""
@@ -186,27 +193,3 @@ class Judge:
         """Wrong and accepted in one pass: (B,) bool."""
         label, margin = self.system.judge(x, draws)
         return (label != y) & (margin <= 0)
-
-
-def view(judge: Judge, *, num_classes: int, early_exit: bool, count: Count) -> View:
-    """What an attacker may call of a system: the whole pipeline."""
-    system = judge.system
-
-    def decide(x: Tensor, draws: Draws) -> Tensor:
-        count.forwards += len(x)
-        label, margin = system.judge(x, draws)
-        return torch.where(margin <= 0, label, REJECTED)
-
-    def fooled(candidate: Tensor, x: Tensor, y: Tensor, epsilon: float, draws: Draws) -> Tensor:
-        count.forwards += len(candidate) * (judge.selection if system.random else 1)
-        return judge(candidate, x, y, epsilon, draws)
-
-    return View(
-        decide=decide,
-        fooled=fooled,
-        forward=counted(system, count),
-        parts=(Loaded("classifier", "classifier", system.classifier), *system.parts),
-        num_classes=num_classes,
-        early_exit=early_exit,
-        random=system.random,
-    )

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from harness.draws import CounterDraws
 from harness.gradients import Count
-from harness.system import INVALID, REJECTED, ContractError, Curve, Judge, System, calibrate, curves_of, view
+from harness.system import INVALID, REJECTED, ContractError, Curve, Judge, System, calibrate, curves_of
 from harness.types import Loaded, Network
+from harness.views import view
 
 DRAWS = CounterDraws("t", torch.arange(64))
 

@@ -1,0 +1,291 @@
+"""Adversarial inputs: what an attack is given, what becomes of its answer; checked and rounded, never trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from harness import stand_in as standing_in
+from harness.data import Data, key_of, some_rows
+from harness.draws import CounterDraws
+from harness.gradients import Count
+from harness.loading import Loader, required_methods, seeded
+from harness.plan import Task
+from harness.rounding import distance, inside, round_inside
+from harness.system import ContractError, Judge, System
+from harness.types import Budget, Draws, Split, State, View
+from harness.views import Knowledge, view
+
+Facts = dict[str, Any]
+CLEAN = 512  # inputs of the `fit` part that an attacker holds, before those that the system gets wrong are left out
+
+
+@dataclass
+class Scene:
+    """An attack before a system: the inputs, the judge, the view, and what is noted on the way."""
+
+    task: Task
+    system: System
+    data: Split
+    judge: Judge
+    attack: Any
+    sight: View
+    count: Count
+    draws: Draws
+    knowledge: Knowledge
+    notes: dict[str, Tensor] = field(default_factory=dict)
+    texts: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def early(self) -> bool:
+        """Whether only success against the attacked system counts."""
+        return self.sight.early_exit
+
+    def batch(self, rows: Tensor, *, start: Tensor | None = None) -> tuple[View, Split, Draws]:
+        """View, inputs and draws of some of the inputs."""
+
+        def note(name: str, inner: Tensor, values: Tensor | str) -> None:
+            kept = self.notes.setdefault(name, torch.full((len(self.data),), math.nan, device=self.data.x.device))
+            if isinstance(values, str):
+                known = self.texts.setdefault(name, [])
+                if values not in known:
+                    known.append(values)
+                kept[rows[inner]] = float(known.index(values))
+            else:
+                kept[rows[inner]] = values.detach().to(kept)
+
+        return replace(self.sight, note=note, start=start), self.data[rows], self.draws[rows]
+
+
+def scene(task: Task, loader: Loader) -> Scene:
+    """Load what a craft or pilot task works on."""
+    attempt, pipeline, part, options = task.attempt, task.pipeline, task.attack, dict(task.options)
+    assert attempt is not None
+    assert pipeline is not None
+    assert part is not None
+    required_methods("attack", part.spec.name)
+    system = loader.system(pipeline, rate=options["rate"])
+    held = Data(task.dataset, key_of(task.dataset), loader.device)
+    data = some_rows(held.split("test"), task.rows)
+    judge = Judge(system, attempt.norm, data.levels, options["selection"])
+    attack = loader.attack(part)
+    known = _knowledge(task, loader, system, uses=getattr(attack, "uses", ()))
+    count, epsilon = Count(), attempt.epsilons[-1]
+    sight = view(
+        judge,
+        num_classes=data.num_classes,
+        early_exit=attempt.knowledge == "adaptive",
+        count=count,
+        knowledge=known,
+        sigma=epsilon / 2 if attempt.norm == "linf" else 0.05,
+    )
+    draws = CounterDraws(options["stream"], data.index)
+    return Scene(task, system, data, judge, attack, sight, count, draws, known)
+
+
+def _knowledge(task: Task, loader: Loader, system: System, *, uses: tuple[str, ...]) -> Knowledge:
+    """What the probe found, and for attacks that use them a stand-in and clean inputs of the attacker's own."""
+    evidence = loader.store.get(task.probe) if task.probe else {}
+    state = loader.store.get(task.stand_in, device=loader.device) if task.stand_in else {}
+    clean = None
+    if "clean" in uses:
+        data = Data(task.dataset, key_of(task.dataset), loader.device).split("fit")
+        data = some_rows(data, (0, CLEAN))
+        label, margin = system.judge(data.x, data.draws.stream("attacker"))
+        clean = data[(label == data.y) & (margin <= 0)]
+    return Knowledge(evidence, state if "shape" in state else {}, clean)
+
+
+def stand_in(task: Task, loader: Loader) -> tuple[State, Facts]:
+    """A stand-in for the gradient of a system, where its probe asks for one; else nothing."""
+    assert task.pipeline is not None
+    assert task.probe is not None
+    options = dict(task.options)
+    if "stand_in" not in loader.store.get(task.probe).get("estimators", ()):
+        return {"unused": torch.zeros(1)}, {"inputs": 0}
+    data = some_rows(Data(task.dataset, key_of(task.dataset), loader.device).split("fit"), (0, 1000))
+    system = loader.system(task.pipeline, rate=options["rate"])
+    with seeded(task.key):
+        state = standing_in.fit(system, data, epsilon=options["epsilon"], norm=options["norm"])
+    return state, {"inputs": len(data), "parameters": sum(v.numel() for v in state.values())}
+
+
+def craft(task: Task, loader: Loader) -> tuple[State, Facts]:
+    """Adversarial inputs of one attack for each epsilon, on the grid of the data.
+
+    x_adv (E, B, *S) with E = 1 for minimal-norm attacks; found (E, B): the attacked system is fooled; attacked (E, B): the
+    attack was given the input, here or at a smaller epsilon.
+    """
+    stage, attempt = scene(task, loader), task.attempt
+    assert attempt is not None
+    data, minimal = stage.data, bool(stage.attack.minimal)
+    epsilons = (float("inf"),) if minimal else attempt.epsilons
+    piloted = _piloted(task, loader)
+    x_adv, found = data.x.clone(), torch.zeros_like(data.y, dtype=torch.bool)
+    attacked, standing = found.clone(), _standing(stage)
+    results: State = {}
+    for place, epsilon in enumerate(epsilons):
+        fallen = _fallen(task, loader, data, attempt.epsilons[-1] if minimal else epsilon)
+        rows = (standing & ~found & ~fallen).nonzero()[:, 0]
+        if len(rows):
+            start = x_adv[rows] if place and stage.early else None
+            x_adv[rows], fooled = _answer(stage, rows, epsilon, start=start, piloted=piloted)
+            found[rows] = fooled if stage.early else False
+        attacked[rows] = True
+        results[f"found.{place}"] = found.clone() if stage.early or not len(rows) else fooled
+        results[f"attacked.{place}"] = attacked.clone()
+        results[f"x_adv.{place}"] = _packed(x_adv, data.levels)
+        results |= {f"note.{name}.{place}": values.clone() for name, values in stage.notes.items()}
+    return results, {**_passes(stage, int(attacked.sum())), "texts": stage.texts}
+
+
+def _passes(stage: Scene, attacked: int) -> Facts:
+    return {
+        "inputs": len(stage.data),
+        "attacked": attacked,
+        "forwards": stage.count.forwards,
+        "backwards": stage.count.backwards,
+    }
+
+
+def _standing(stage: Scene) -> Tensor:
+    """Inputs that the attack is given: all, or those that are not broken as they are."""
+    if not stage.early:
+        return torch.ones_like(stage.data.y, dtype=torch.bool)
+    return ~stage.judge(stage.data.x, stage.data.x, stage.data.y, 0.0, stage.draws)
+
+
+def _fallen(task: Task, loader: Loader, data: Split, epsilon: float) -> Tensor:
+    """Inputs that the steps before this one broke at `epsilon` or below, as their observations say: (B,) bool."""
+    fallen = torch.zeros_like(data.y, dtype=torch.bool)
+    for key in task.after:
+        table = loader.store.get(key)
+        wrong = table["accepted"] & table["valid"] & (table["prediction"] != table["label"])
+        select = table["draw"] < max(1, dict(task.options)["selection"])
+        rows = table[(table["epsilon"] <= epsilon * (1 + 1e-9)) & select]
+        rate = wrong[rows.index].groupby([rows["index"], rows["epsilon"]]).mean()
+        broken = rate[rate >= 0.95].index.get_level_values(0).unique()
+        fallen |= torch.isin(data.index, torch.tensor(broken.to_numpy(copy=True), device=data.index.device))
+    return fallen
+
+
+@dataclass(frozen=True)
+class _Piloted:
+    """What the pilot came to: its record for `perturb`, and the adversarial inputs that it found."""
+
+    record: Mapping[str, Any]
+    index: Tensor
+    x_adv: Tensor
+
+
+def _piloted(task: Task, loader: Loader) -> _Piloted | None:
+    if task.pilot is None:
+        return None
+    state, record = loader.store.get(task.pilot, device=loader.device), loader.store.record(task.pilot)
+    assert record is not None
+    return _Piloted(record["facts"]["found"], state["index"], state["x_adv"])
+
+
+def _answer(
+    stage: Scene, rows: Tensor, epsilon: float, *, start: Tensor | None, piloted: _Piloted | None
+) -> tuple[Tensor, Tensor]:
+    """The attack's inputs, or the pilot's where only those fool the system; and which do."""
+    attempt, part = stage.task.attempt, stage.task.attack
+    assert attempt is not None
+    assert part is not None
+    sight, batch, draws = stage.batch(rows, start=start)
+    budget = Budget(attempt.norm, epsilon)
+    inputs = {} if piloted is None else {"pilot": piloted.record}
+    given = _perturbed(stage.attack, sight, batch, budget, draws, inputs)
+    x_adv = _checked(given, batch.x, budget, batch.levels, part.spec.name)
+    fooled = stage.judge(x_adv, batch.x, batch.y, epsilon, draws.stream("found"))
+    if piloted is not None and stage.early and not fooled.all():
+        _take_over(stage, batch, budget, draws, x_adv, fooled, piloted)
+    return x_adv, fooled
+
+
+def _take_over(
+    stage: Scene, batch: Split, budget: Budget, draws: Draws, x_adv: Tensor, fooled: Tensor, piloted: _Piloted
+) -> None:
+    """Put the pilot's inputs where the attack itself has found none and they fool the system at this epsilon."""
+    same = batch.index[:, None] == piloted.index[None]
+    rows = (same.any(1) & ~fooled).nonzero()[:, 0]
+    if not len(rows):
+        return
+    candidate = unpacked(piloted.x_adv[same[rows].float().argmax(1)], batch.levels)
+    allowed = inside(candidate, batch.x[rows], budget.norm, budget.epsilon)
+    success = stage.judge(candidate, batch.x[rows], batch.y[rows], budget.epsilon, draws[rows].stream("found"))
+    taken = allowed & success
+    x_adv[rows[taken]], fooled[rows[taken]] = candidate[taken], True
+
+
+def _perturbed(attack: Any, sight: View, batch: Split, budget: Budget, draws: Draws, inputs: Mapping[str, Any]) -> Any:
+    """The attack's answer; a batch that does not fit into a GPU's memory is halved until it does."""
+    try:
+        return attack.perturb(sight, batch.x.clone(), batch.y.clone(), budget, draws, **inputs)
+    except torch.OutOfMemoryError:
+        if len(batch) == 1:
+            raise
+        torch.cuda.empty_cache()
+    answers = []
+    for half in torch.arange(len(batch), device=batch.y.device).chunk(2):
+        start = None if sight.start is None else sight.start[half]
+
+        def note(name: str, inner: Tensor, values: Tensor | str, half: Tensor = half) -> None:
+            sight.note(name, half[inner], values)
+
+        part = replace(sight, start=start, note=note)
+        answers.append(_perturbed(attack, part, batch[half], budget, draws[half], inputs))
+    return torch.cat(answers)
+
+
+def pilot(task: Task, loader: Loader) -> tuple[State, Facts]:
+    """An attack's first look: its `pilot` on the first inputs that still stand, at the largest epsilon.
+
+    Its record goes to every `perturb`, so that what is learned there does not depend on shards.
+    """
+    stage, attempt = scene(task, loader), task.attempt
+    assert attempt is not None
+    epsilon = attempt.epsilons[-1]
+    standing = _standing(stage) & ~_fallen(task, loader, stage.data, epsilon)
+    rows = standing.nonzero()[: int(getattr(stage.attack, "trial", 100)), 0]
+    sight, batch, draws = stage.batch(rows)
+    budget = Budget(attempt.norm, epsilon)
+    given, found = stage.attack.pilot(sight, batch.x.clone(), batch.y.clone(), budget, draws)
+    assert task.attack is not None
+    x_adv = _checked(given, batch.x, budget, batch.levels, task.attack.spec.name)
+    return {"index": batch.index, "x_adv": _packed(x_adv, batch.levels)}, {
+        **_passes(stage, len(rows)),
+        "found": dict(found),
+    }
+
+
+def _checked(x_adv: Any, x: Tensor, budget: Budget, levels: int | None, name: str) -> Tensor:
+    """The attack's answer, rounded inside the ball; raises ContractError if it broke the threat model."""
+    if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
+        given = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
+        raise ContractError(f"attack {name} gives {given}; expected a tensor of shape {tuple(x.shape)}")
+    x_adv = x_adv.detach().float()
+    allowed = inside(x_adv, x, budget.norm, budget.epsilon)
+    if not allowed.all():
+        worst = float(distance(x_adv, x, budget.norm).max())
+        raise ContractError(
+            f"attack {name} left the threat model on {int((~allowed).sum())} of {len(x)} inputs: largest {budget.norm} distance "
+            f"{worst:.6g} with epsilon {budget.epsilon:g}, range {float(x_adv.min()):.4g} to {float(x_adv.max()):.4g} "
+            "(expected inside the ball and [0, 1], finite)"
+        )
+    return round_inside(x_adv, x, norm=budget.norm, epsilon=budget.epsilon, levels=levels)
+
+
+def _packed(x: Tensor, levels: int | None) -> Tensor:
+    return (x * levels).round().to(torch.uint8) if levels is not None and levels <= 255 else x.clone()
+
+
+def unpacked(x: Tensor, levels: int | None) -> Tensor:
+    """Stored inputs as float32 in [0, 1], on the grid."""
+    return x.float() / levels if x.dtype == torch.uint8 and levels else x.float()

@@ -1,0 +1,135 @@
+"""A defense's own code run with other rules of differentiation: steps made smooth, loops that cut their graph unrolled.
+
+Nothing of the defense is changed or declared: torch hands every operation to a mode, which answers for some of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from harness.gradients import straight_through
+
+SOFTNESS = 0.1  # of a comparison, in units of what is compared
+
+_STEPS = {getattr(place, name) for place in (torch, Tensor) for name in ("round", "floor", "ceil", "trunc")}
+_SIGNS = {torch.sign, Tensor.sign, torch.sgn, Tensor.sgn}
+_ABOVE = {getattr(place, name) for place in (torch, Tensor) for name in ("gt", "ge")} | {Tensor.__gt__, Tensor.__ge__}
+_BELOW = {getattr(place, name) for place in (torch, Tensor) for name in ("lt", "le")} | {Tensor.__lt__, Tensor.__le__}
+_CASTS = {Tensor.float, Tensor.double, Tensor.to, Tensor.type_as, Tensor.long, Tensor.int, Tensor.type}
+_ARGMAX = {torch.argmax, Tensor.argmax}
+_DATA, _GRAD = vars(torch._C.TensorBase)["data"].__get__, vars(torch._C.TensorBase)["grad"].__get__
+_WHERE = {torch.where, Tensor.where}
+_NUMBERS = ("add", "sub", "mul", "div", "true_divide")
+_DUNDERS = tuple(f"__{side}{name}__" for name in ("add", "sub", "mul", "truediv") for side in ("", "r"))
+_ARITHMETIC = {getattr(place, name) for place in (torch, Tensor) for name in _NUMBERS}
+_ARITHMETIC |= {getattr(Tensor, name) for name in _DUNDERS}
+
+
+class Smooth(TorchFunctionMode):
+    """Rounding, sign, comparisons, whole numbers and one-hot maxima keep their values and get the slope of a smooth stand-in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.soft: dict[
+            int, tuple[Tensor, Tensor]
+        ] = {}  # of results that hold no gradient: themselves and their stand-in
+
+    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if not isinstance(result, Tensor) or not args:
+            return result
+        if func in _STEPS and _follows(args[0]):
+            return straight_through(result, args[0])
+        if func in _SIGNS and _follows(args[0]):
+            return straight_through(result, torch.tanh(args[0] / SOFTNESS))
+        if func in _ABOVE or func in _BELOW:
+            self._compared(result, args, 1 if func in _ABOVE else -1)
+        elif func in _ARGMAX and _follows(args[0]) and len(args) + len(kwargs or {}) > 1:
+            self._remember(result, args[0])
+        elif func is torch.nn.functional.one_hot and id(args[0]) in self.soft:
+            scores = self.soft[id(args[0])][1]
+            if scores.shape == result.shape:
+                self._remember(result, torch.softmax(scores, -1))
+        elif func in _CASTS:
+            return self._cast(result, args[0])
+        elif func in _ARITHMETIC and any(id(value) in self.soft for value in args):
+            return self._reckoned(result, func(*(self._softened(value) for value in args), **(kwargs or {})))
+        elif func in _WHERE and len(args) == 3 and id(args[0]) in self.soft and result.is_floating_point():
+            share = self.soft[id(args[0])][1]
+            return straight_through(result, share * args[1] + (1 - share) * args[2])
+        return result
+
+    def _compared(self, result: Tensor, args: Sequence[Any], sign: int) -> None:
+        if any(_follows(value) for value in args[:2]):
+            self._remember(result, torch.sigmoid(sign * (args[0] - args[1]) / SOFTNESS))
+
+    def _cast(self, result: Tensor, given: Any) -> Tensor:
+        """A whole number remembers what it was cut from; a float made from it has that slope."""
+        if _follows(given) and not result.is_floating_point():
+            self._remember(result, given)
+        if id(given) in self.soft and result.is_floating_point():
+            return straight_through(result, self.soft[id(given)][1].to(result))
+        return result
+
+    def _softened(self, value: Any) -> Any:
+        return self.soft[id(value)][1] if id(value) in self.soft else value
+
+    def _reckoned(self, result: Tensor, stand_in: Tensor) -> Tensor:
+        """What whole numbers are reckoned into follows what was reckoned from their stand-ins."""
+        if result.is_floating_point():
+            return straight_through(result, stand_in.to(result))
+        self._remember(result, stand_in)
+        return result
+
+    def _remember(self, result: Tensor, stand_in: Tensor) -> None:
+        self.soft[id(result)] = (result, stand_in)
+
+
+def _follows(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.requires_grad
+
+
+class Unrolled(TorchFunctionMode):
+    """An optimisation inside a forward pass stays in the graph: detach, no_grad and .data have no effect."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watched: list[Tensor] = []
+        self.slopes: dict[int, Tensor] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch._C._set_grad_enabled:
+            return func(True)
+        if func in (Tensor.detach, Tensor.detach_, torch.detach) or func == _DATA:
+            return args[0].clone()
+        if func is Tensor.requires_grad_:
+            self.watched.append(args[0])
+            return args[0] if args[0].requires_grad else func(*args, **kwargs)
+        if func is torch.autograd.grad:
+            return func(*args, **(kwargs | {"create_graph": True, "allow_unused": True, "materialize_grads": True}))
+        if func is Tensor.backward and args[0].requires_grad:
+            return self._backward(args[0])
+        if func == _GRAD and id(args[0]) in self.slopes:
+            return self.slopes[id(args[0])]
+        return func(*args, **kwargs)
+
+    def _backward(self, loss: Tensor) -> None:
+        wanted = [tensor for tensor in self.watched if tensor.requires_grad]
+        found = torch.autograd.grad(loss, wanted, create_graph=True, allow_unused=True, materialize_grads=True)
+        self.slopes |= {id(tensor): slope for tensor, slope in zip(wanted, found, strict=True)}
+
+
+def under(mode: Callable[[], TorchFunctionMode], function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, each call inside a mode of its own."""
+
+    def call(*args: Any) -> Any:
+        with mode():
+            return function(*args)
+
+    return call
