@@ -101,7 +101,7 @@ def _attacked(network: nn.Sequential, data: Split, scale: float) -> Tensor:
 def outputs_of(state: State) -> Forward:
     """The stand-in's forward pass: logits and, if it was regressed, the margin."""
     shape = state["shape"].tolist()
-    final = [name for name in state if name.endswith("weight")][-1]
+    final = max((name for name in state if name.endswith(".weight")), key=lambda name: int(name.split(".")[0]))
     number = len(state[final])
     like = Split(torch.zeros(1, *shape), torch.zeros(1, dtype=torch.long), torch.zeros(1, dtype=torch.long), number)
     network = _network(like, number)

@@ -13,8 +13,9 @@ from geometry.representations.linear_map import least_squares_map
 from harness.gradients import Count
 from harness.progress import steps
 from harness.rounding import inside, round_inside
-from harness.system import Judge, System, calibrate, curves_of, view
+from harness.system import Judge, System, calibrate, curves_of
 from harness.types import Attack, Budget, Draws, Loaded, Network, Norm, Outputs, Split
+from harness.views import view
 from leaderboard.papers._jamil_maps import Embeddings, Row, Subject, Thirds, auroc, detector
 
 RATES = (0.01, 0.05)
