@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -70,8 +70,7 @@ def scene(task: Task, loader: Loader) -> Scene:
     assert part is not None
     required_methods("attack", part.spec.name)
     system = loader.system(pipeline, rate=options["rate"])
-    held = Data(task.dataset, key_of(task.dataset), loader.device)
-    data = some_rows(held.split("test"), task.rows)
+    data = test_inputs(task, loader)
     judge = Judge(system, attempt.norm, data.levels, options["selection"])
     attack = loader.attack(part)
     known = _knowledge(task, loader, system, uses=getattr(attack, "uses", ()))
@@ -86,6 +85,19 @@ def scene(task: Task, loader: Loader) -> Scene:
     )
     draws = CounterDraws(options["stream"], data.index)
     return Scene(task, system, data, judge, attack, sight, count, draws, known)
+
+
+def test_inputs(task: Task, loader: Loader) -> Split:
+    """The test inputs of a task, moved by one pixel where a flag wants that."""
+    data = some_rows(Data(task.dataset, key_of(task.dataset), loader.device).split("test"), task.rows)
+    return data if task.check is None or not task.check.moved else replace(data, x=_moved(data.x))
+
+
+def _moved(x: Tensor) -> Tensor:
+    """Images one pixel further down and right, the edges repeated; other inputs as they are."""
+    if x.ndim != 4:
+        return x
+    return torch.nn.functional.pad(x, (1, 0, 1, 0), mode="replicate")[..., : x.shape[-2], : x.shape[-1]].contiguous()
 
 
 def _knowledge(task: Task, loader: Loader, system: System, *, uses: tuple[str, ...]) -> Knowledge:
@@ -130,8 +142,10 @@ def craft(task: Task, loader: Loader) -> tuple[State, Facts]:
     attacked, standing = found.clone(), _standing(stage)
     results: State = {}
     for place, epsilon in enumerate(epsilons):
-        fallen = _fallen(task, loader, data, attempt.epsilons[-1] if minimal else epsilon)
-        rows = (standing & ~found & ~fallen).nonzero()[:, 0]
+        rows = (
+            standing & ~found & _wanted(task, loader, data, attempt.epsilons[-1] if minimal else epsilon)
+        ).nonzero()[:, 0]
+        rows = rows[: task.check.most] if task.check is not None else rows
         if len(rows):
             start = x_adv[rows] if place and stage.early else None
             x_adv[rows], fooled = _answer(stage, rows, epsilon, start=start, piloted=piloted)
@@ -141,7 +155,15 @@ def craft(task: Task, loader: Loader) -> tuple[State, Facts]:
         results[f"attacked.{place}"] = attacked.clone()
         results[f"x_adv.{place}"] = _packed(x_adv, data.levels)
         results |= {f"note.{name}.{place}": values.clone() for name, values in stage.notes.items()}
-    return results, {**_passes(stage, int(attacked.sum())), "texts": stage.texts}
+    return results, {**_passes(stage, int(attacked.sum())), "texts": stage.texts, "parts": _parts(stage, found)}
+
+
+def _parts(stage: Scene, found: Tensor) -> dict[str, int]:
+    """Of an attack made of several: how many inputs each broke (an input is noted under the part that broke it)."""
+    if "part" not in stage.notes:
+        return {}
+    kept = stage.notes["part"]
+    return {name: int(((kept == code) & found).sum()) for code, name in enumerate(stage.texts["part"])}
 
 
 def _passes(stage: Scene, attacked: int) -> Facts:
@@ -160,10 +182,18 @@ def _standing(stage: Scene) -> Tensor:
     return ~stage.judge(stage.data.x, stage.data.x, stage.data.y, 0.0, stage.draws)
 
 
-def _fallen(task: Task, loader: Loader, data: Split, epsilon: float) -> Tensor:
-    """Inputs that the steps before this one broke at `epsilon` or below, as their observations say: (B,) bool."""
+def _wanted(task: Task, loader: Loader, data: Split, epsilon: float) -> Tensor:
+    """Inputs that nothing in `task.after` broke, and where `task.only` says so something in it did: (B,) bool."""
+    wanted = ~_fallen(task.after, loader, data, epsilon, task)
+    if task.check is None or not task.check.only:
+        return wanted
+    return wanted & _fallen(task.only, loader, data, min(epsilon, task.check.epsilon), task)
+
+
+def _fallen(keys: Sequence[str], loader: Loader, data: Split, epsilon: float, task: Task) -> Tensor:
+    """Inputs that some observations found broken at `epsilon` or below: (B,) bool."""
     fallen = torch.zeros_like(data.y, dtype=torch.bool)
-    for key in task.after:
+    for key in keys:
         table = loader.store.get(key)
         wrong = table["accepted"] & table["valid"] & (table["prediction"] != table["label"])
         select = table["draw"] < max(1, dict(task.options)["selection"])
@@ -252,7 +282,7 @@ def pilot(task: Task, loader: Loader) -> tuple[State, Facts]:
     stage, attempt = scene(task, loader), task.attempt
     assert attempt is not None
     epsilon = attempt.epsilons[-1]
-    standing = _standing(stage) & ~_fallen(task, loader, stage.data, epsilon)
+    standing = _standing(stage) & _wanted(task, loader, stage.data, epsilon)
     rows = standing.nonzero()[: int(getattr(stage.attack, "trial", 100)), 0]
     sight, batch, draws = stage.batch(rows)
     budget = Budget(attempt.norm, epsilon)

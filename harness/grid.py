@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import yaml
 
@@ -48,12 +48,29 @@ class Attempt:
 
 
 @dataclass(frozen=True)
+class Check:
+    """Why a flag needs an attempt of its own, and on which inputs: the first `most` of those that `only` broke and `after` did not.
+
+    only: empty for all inputs; it counts up to `epsilon`. moved: the images are shifted by one pixel down and right first. A
+    success on inputs that were not moved counts in the worst case, as any success does.
+    """
+
+    flag: str
+    only: tuple[Attempt, ...] = ()
+    after: tuple[Attempt, ...] = ()
+    epsilon: float = float("inf")
+    most: int = 100
+    moved: bool = False
+
+
+@dataclass(frozen=True)
 class Cell:
-    """A system under one attempt, or watched on shifted inputs, or (neither) on clean ones."""
+    """A system under one attempt (for a flag, with a check), or watched on shifted inputs, or (neither) on clean ones."""
 
     system: System
     attempt: Attempt | None = None
     shift: Spec | None = None
+    check: Check | None = None
 
 
 @dataclass(frozen=True)
@@ -75,8 +92,9 @@ class Grid:
     """Everything that a run is about, resolved.
 
     inputs: attacked test inputs; clean_inputs: test inputs seen clean (None: all); shard: inputs a task; cascade: an
-    adaptive attack is given what those listed before it left standing; selection, scoring: draws a input for random
-    systems; rate: false-positive rate of the threshold; changes: what --set and --limit replaced.
+    adaptive attack is given what those listed before it left standing; scrutiny: every flag gets the cells that it needs
+    ("full"), or only those that cost little ("light"); selection, scoring: draws a input for random systems; rate:
+    false-positive rate of the threshold; changes: what --set and --limit replaced.
     """
 
     name: str
@@ -92,6 +110,7 @@ class Grid:
     clean_inputs: int | None = None
     shard: int = 256
     cascade: bool = False
+    scrutiny: Literal["full", "light"] = "full"
     selection: int = 20
     scoring: int = 100
     rate: float = 0.01
@@ -224,6 +243,7 @@ def _check_numbers(values: Mapping[str, Any], where: str) -> None:
         )
     if not isinstance(values.get("cascade", False), bool):
         raise ValueError(f"{where}: cascade is true or false, not {values['cascade']!r}")
+    _one_of(str(values.get("scrutiny", Grid.scrutiny)), ("full", "light"), "scrutiny", where)
     rate, seed = values.get("rate", Grid.rate), values.get("seed", Grid.seed)
     if not isinstance(rate, float) or not 0 < rate < 1:
         raise ValueError(f"{where}: rate is a false-positive rate between 0 and 1, such as 0.01, not {rate!r}")

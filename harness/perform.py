@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harness import probe as probing
-from harness.craft import craft, pilot, stand_in, unpacked
+from harness.craft import craft, pilot, stand_in, test_inputs, unpacked
 from harness.data import Data, key_of, some_rows
 from harness.draws import CounterDraws
 from harness.loading import Loader, required_methods, seeded
@@ -110,7 +110,7 @@ def observe(task: Task, loader: Loader) -> tuple[pd.DataFrame, Facts]:
     assert task.pipeline is not None
     options = dict(task.options)
     system = loader.system(task.pipeline, rate=options["rate"])
-    data = some_rows(_data(task, loader).split("test"), task.rows)
+    data = test_inputs(task, loader)
     draws = CounterDraws(f"observe {'clean' if task.craft is None else 'attacked'}", data.index)
     number = options["selection"] + options["scoring"] if system.random else 1
     if task.attempt is None:
@@ -127,8 +127,10 @@ def observe(task: Task, loader: Loader) -> tuple[pd.DataFrame, Facts]:
         x_adv, seen = unpacked(crafted[f"x_adv.{place}"], data.levels), crafted[f"attacked.{place}"]
         rows = seen.nonzero()[:, 0]
         threat = (task.attempt.norm, epsilon)
-        frames.append(_attacked(system, data[rows], x_adv[rows], threat, draws=draws[rows], number=number))
-        frames.append(_left_alone(data[~seen], epsilon))
+        if len(rows):
+            frames.append(_attacked(system, data[rows], x_adv[rows], threat, draws=draws[rows], number=number))
+        if len(rows) < len(data):
+            frames.append(_left_alone(data[~seen], epsilon))
     return pd.concat(frames, ignore_index=True), {"inputs": len(data)}
 
 

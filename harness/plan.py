@@ -9,7 +9,7 @@ from typing import Any
 
 from harness import registry
 from harness.data import fingerprint, key_of, test_size
-from harness.grid import Attempt, Cell, Grid, System, role
+from harness.grid import Attempt, Cell, Check, Grid, System, role
 from harness.spec import code_digest, digest, identity, label, module_file, nested, tree_digest, with_victim
 from harness.types import Skip, Spec
 
@@ -65,7 +65,8 @@ class Task:
     """A unit of work: performed by the function of its kind, stored under its key.
 
     inputs: the keys of the results that it consumes; of these, craft is the task whose answers are observed, probe, stand_in
-    and pilot what an attack is told, after the observations of the steps before it. rows: the inputs of its part of the data.
+    and pilot what an attack is told, after the observations of what is not to be repeated, only those of what is to be tried
+    again. rows: the inputs of its part of the data. check: the flag that it is for.
     """
 
     kind: str
@@ -83,15 +84,26 @@ class Task:
     stand_in: str | None = None
     pilot: str | None = None
     after: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
     rows: tuple[int, int] = (0, 0)
+    check: Check | None = None
     options: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Step:
+    """The observation of an attempt on a shard, under its key."""
+
+    attempt: Attempt
+    rows: tuple[int, int]
+    key: str
 
 
 @dataclass
 class Plan:
     """Tasks in an order in which each comes after what it consumes, the skips, and which tasks observe which system.
 
-    steps: the observations so far of a system in a norm, shard by shard: what the next step of a schedule must not repeat.
+    steps: the observations so far of a system under attack, in order.
     """
 
     grid: Grid
@@ -100,11 +112,16 @@ class Plan:
     observed: dict[System, list[Task]] = field(default_factory=dict)
     probes: dict[System, Task] = field(default_factory=dict)
     pipelines: dict[System, Pipeline] = field(default_factory=dict)
-    steps: dict[tuple[System, str], dict[tuple[int, int], list[str]]] = field(default_factory=dict)
+    steps: dict[System, list[Step]] = field(default_factory=dict)
 
     def add(self, task: Task) -> Task:
         """Add a task unless it is there."""
         return self.tasks.setdefault(task.key, task)
+
+    def observations(self, system: System, *attempts: Attempt, rows: tuple[int, int] | None = None) -> tuple[str, ...]:
+        """The keys of a system's observations so far under some attempts (of one shard)."""
+        steps = (s for s in self.steps.get(system, ()) if s.attempt in attempts and rows in (None, s.rows))
+        return tuple(dict.fromkeys(step.key for step in steps))
 
 
 @lru_cache(maxsize=16)
@@ -233,12 +250,12 @@ def _observe(plan: Plan, cell: Cell) -> Iterator[Task]:
         return
     attack = fitted(plan, with_victim(cell.attempt.attack, cell.system.victim), cell.system.dataset)
     stage = _staged(plan, cell, attack)
-    for rows in shards(min(cell.attempt.inputs or grid.inputs, test_size(cell.system.dataset)), grid.shard):
+    number = min(cell.attempt.inputs or grid.inputs, test_size(cell.system.dataset))
+    for rows in shards(number, grid.shard if cell.check is None else number):
         craft = _craft(plan, cell, stage, rows)
         observation = _observation(plan, cell, rows=rows, what={"craft": craft.key}, craft=craft)
-        done = plan.steps.setdefault((cell.system, cell.attempt.norm), {}).setdefault(rows, [])
-        if observation.key not in done:
-            done.append(observation.key)
+        if cell.check is None:
+            plan.steps.setdefault(cell.system, []).append(Step(cell.attempt, rows, observation.key))
         yield observation
 
 
@@ -268,6 +285,7 @@ def _observation(
             shift=cell.shift,
             craft=craft.key if craft else None,
             rows=rows,
+            check=cell.check,
             options=options,
         )
     )
@@ -305,7 +323,7 @@ def _staged(plan: Plan, cell: Cell, attack: Fitted) -> _Stage:
     probe = _probe(plan, target, whom)
     stand_in = _stand_in(plan, target, probe, whom) if "gradients" in constants.get("uses", ()) else None
     pilots = not oblivious and registry.has_method(source, "pilot")
-    cascades = plan.grid.cascade and not oblivious and not constants.get("minimal")
+    cascades = plan.grid.cascade and not oblivious and not constants.get("minimal") and cell.check is None
     return _Stage(attack, target, whom, probe, stand_in, pilots, cascades)
 
 
@@ -313,11 +331,18 @@ def _craft(plan: Plan, cell: Cell, stage: _Stage, rows: tuple[int, int]) -> Task
     """One attack on one shard; in a schedule, on what the steps before it left standing there."""
     attempt = cell.attempt
     assert attempt is not None
-    done = plan.steps.get((cell.system, attempt.norm), {}) if stage.cascades else {}
-    after = tuple(done.get(rows, ()))
-    pilot = _pilot(plan, cell, stage, tuple(key for keys in done.values() for key in keys)) if stage.pilots else None
+    before = _before(plan, cell) if stage.cascades else ()
+    after = plan.observations(cell.system, *before, rows=rows)
+    only: tuple[str, ...] = ()
+    if cell.check is not None:
+        after = plan.observations(cell.system, *cell.check.after)
+        only = plan.observations(cell.system, *cell.check.only)
+    pilot = _pilot(plan, cell, stage, plan.observations(cell.system, *before)) if stage.pilots else None
     content = _content(plan, cell, stage)
-    told = {"rows": rows, "after": after, "pilot": pilot and pilot.key}
+    told: dict[str, Any] = {"rows": rows, "after": after, "pilot": pilot and pilot.key}
+    if cell.check is not None:
+        check = cell.check
+        told |= {"only": only, "most": check.most, "moved": check.moved, "up to": min(check.epsilon, 1e9)}
     options = (("selection", plan.grid.selection), ("rate", plan.grid.rate), ("stream", digest(content)))
     text = f"craft {label(attempt.attack)} {attempt.norm} against {stage.whom} [{rows[0]}:{rows[1]}]"
     task = Task(
@@ -325,7 +350,7 @@ def _craft(plan: Plan, cell: Cell, stage: _Stage, rows: tuple[int, int]) -> Task
         _key("craft", **content, **told, seed=plan.grid.seed),
         text,
         cell.system.dataset,
-        (*stage.inputs, *((pilot.key,) if pilot else ()), *after),
+        tuple(dict.fromkeys((*stage.inputs, *((pilot.key,) if pilot else ()), *after, *only))),
         stage.target,
         attempt=attempt,
         attack=stage.attack,
@@ -333,10 +358,19 @@ def _craft(plan: Plan, cell: Cell, stage: _Stage, rows: tuple[int, int]) -> Task
         stand_in=stage.stand_in.key if stage.stand_in else None,
         pilot=pilot.key if pilot else None,
         after=after,
+        only=only,
         rows=rows,
+        check=cell.check,
         options=options,
     )
     return plan.add(task)
+
+
+def _before(plan: Plan, cell: Cell) -> tuple[Attempt, ...]:
+    """The attempts so far on a system in a norm: what a step of a schedule need not repeat."""
+    assert cell.attempt is not None
+    norm = cell.attempt.norm
+    return tuple(dict.fromkeys(s.attempt for s in plan.steps.get(cell.system, ()) if s.attempt.norm == norm))
 
 
 def _pilot(plan: Plan, cell: Cell, stage: _Stage, after: tuple[str, ...]) -> Task:

@@ -29,7 +29,7 @@ from harness.spec import build, code_digest, digest, label, module_file, resolve
 from harness.store import Store
 from harness.types import Interval, Knowledge, Norm, Spec, Threat
 
-COLUMNS = (*OUTCOME, "cell", "attack", "norm", "knowledge", "role")
+COLUMNS = (*OUTCOME, "cell", "attack", "check", "norm", "knowledge", "role")
 SCHEMA = 1
 
 
@@ -68,8 +68,17 @@ def evidence(plan: Plan, system: System, store: Store, read: Callable[[Task], An
 
 def _annotated(task: Task, frame: pd.DataFrame, selection: int) -> pd.DataFrame:
     attempt = task.attempt
-    frame["cell"] = "attack" if attempt else f"shift {label(task.shift)}" if task.shift else "clean"
+    frame["cell"] = (
+        "moved"
+        if task.check and task.check.moved
+        else "attack"
+        if attempt
+        else f"shift {label(task.shift)}"
+        if task.shift
+        else "clean"
+    )
     frame["attack"] = label(attempt.attack) if attempt else ""
+    frame["check"] = task.check.flag if task.check else ""
     frame["norm"] = attempt.norm if attempt else ""
     frame["knowledge"] = attempt.knowledge if attempt else ""
     frame["role"] = np.where(frame["draw"] < selection, "select", "score") if frame["draw"].max() > 0 else "score"
@@ -118,6 +127,7 @@ def build_record(
             "threats": [],
             "flags": [],
             "cells": [],
+            "checks": [],
             "shifts": [],
             "per_input": {},
             "gallery": [],
@@ -184,6 +194,7 @@ def _figures(plan: Plan, found: Evidence, store: Store) -> dict[str, Any]:
         ],
         "flags": validity.flags(outcomes, found.probe, grid.headline),
         "cells": cells(found, store),
+        "checks": cells(found, store, checks=True),
         "shifts": shifts(outcomes),
         "per_input": {}
         if per_input is None
@@ -218,22 +229,43 @@ def metrics(outcomes: pd.DataFrame, headline: Threat) -> dict[str, dict[str, flo
     return found
 
 
-def cells(found: Evidence, store: Store) -> list[dict[str, Any]]:
-    """A row for each attack, norm, epsilon and knowledge, with what it broke and what it cost."""
+def cells(found: Evidence, store: Store, *, checks: bool = False) -> list[dict[str, Any]]:
+    """A row for each attack, norm, epsilon and knowledge, with what it broke and what it cost.
+
+    checks: those that only flags asked for, under the name of the flag; else those of the grid.
+    """
     rows: list[dict[str, Any]] = []
-    attempts: dict[tuple[str, Norm, Knowledge], list[Task]] = {}
+    attempts: dict[tuple[str, Norm, Knowledge, str, bool], list[Task]] = {}
     for task in found.tasks:
-        if task.attempt is not None:
-            axes = (label(task.attempt.attack), task.attempt.norm, task.attempt.knowledge)
+        if task.attempt is not None and (task.check is not None) == checks:
+            flag, moved = (task.check.flag, task.check.moved) if task.check else ("", False)
+            axes = (label(task.attempt.attack), task.attempt.norm, task.attempt.knowledge, flag, moved)
             attempts.setdefault(axes, []).append(task)
     table = found.outcomes
-    for (attack, norm, knowledge), tasks in attempts.items():
-        group = table[(table["attack"] == attack) & (table["norm"] == norm) & (table["knowledge"] == knowledge)]
-        cost = _cost([str(task.craft) for task in tasks], store)
+    for (attack, norm, knowledge, flag, moved), tasks in attempts.items():
+        same = (table["attack"] == attack) & (table["norm"] == norm) & (table["knowledge"] == knowledge)
+        group = table[same & (table["check"] == flag) & (table["cell"] == ("moved" if moved else "attack"))]
+        cost = _cost([str(task.craft) for task in tasks], store) | _told(tasks, store)
         for epsilon in sorted(group["epsilon"].unique().tolist()):
             cell = _cell(table, group[group["epsilon"] == epsilon], Threat(norm, epsilon, knowledge), attack)
-            rows.append(cell | cost | {"keys": [task.key for task in tasks]})
+            named = {"flag": flag, "moved": moved} if checks else {}
+            rows.append(cell | cost | named | {"keys": [task.key for task in tasks]})
     return rows
+
+
+def _told(tasks: Sequence[Task], store: Store) -> dict[str, Any]:
+    """What a pilot found and which of an attack's parts broke how many inputs, for attacks that have them."""
+    told: dict[str, Any] = {}
+    crafts = [record for record in (store.record(str(task.craft)) for task in tasks) if record]
+    for key in dict.fromkeys(key for record in crafts for key in record["consumed"]):
+        above = store.record(key)
+        if above is not None and above["kind"] == "pilot":
+            told["pilot"] = {**above["facts"]["found"], "seconds": above["facts"]["seconds"]}
+    parts: dict[str, int] = {}
+    for record in crafts:
+        for name, number in record["facts"].get("parts", {}).items():
+            parts[name] = parts.get(name, 0) + number
+    return told | ({"parts": parts} if parts else {})
 
 
 def _cell(outcomes: pd.DataFrame, cell: pd.DataFrame, threat: Threat, attack: str) -> dict[str, Any]:
@@ -242,6 +274,7 @@ def _cell(outcomes: pd.DataFrame, cell: pd.DataFrame, threat: Threat, attack: st
     fooled = cell[(cell["prediction"] != cell["label"]) & cell["accepted"] & cell["valid"] & (cell["distance"] > 0)]
     return {
         "attack": attack,
+        "attacked": int(cell.loc[cell["attacked"], "index"].nunique()),
         **asdict(threat),
         "robust_accuracy": asdict(robust.interval),
         "broken": int(broken.sum()),

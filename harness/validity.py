@@ -6,21 +6,36 @@ Each flag is a value with its evidence, printed whether or not it fires; fired i
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
-from harness.grid import Attempt, Cell, Grid, System
+from harness.grid import Attempt, Cell, Check, Grid, System, attempts, role
 from harness.rank import counted, failures, one_sided, wilson
 from harness.spec import parse
-from harness.types import Threat
+from harness.types import Norm, Threat
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SINGLE, ITERATIVE = "fgsm", "pgd"
-BLACK_BOX = ("noise", "transfer")
+GRADIENT = (
+    "fgsm",
+    "pgd",
+    "apgd",
+    "fab",
+    "autoattack",
+    "carlini_wagner",
+    "adaptive",
+    "patch_pgd",
+    "patch_nag",
+    "foolbox",
+    "escalate",
+)
+SINGLE_FLAG, BLACK_FLAG = "single-step-beats-iterative", "black-box-beats-white-box"
+MONOTONE_FLAG, RANGE_FLAG = "not-monotone-in-epsilon", "survives-full-range"
+CONVERGED_FLAG, TWINS_FLAG, NOISE_FLAG = "not-converged", "twins", "rejects-noise"
 
 
 @dataclass(frozen=True)
@@ -36,13 +51,85 @@ class Flag:
 
 
 def cells(grid: Grid, system: System) -> Iterator[Cell]:
-    """The cells that the flags need and the grid lacks: one single-step and one iterative attack at the headline."""
+    """The cells that the flags need and the grid lacks, all at the headline.
+
+    A single-step and an iterative attack and noise where none is listed; what weaker attacks broke alone, tried again with
+    more steps; and under full scrutiny what speaks of epsilon, convergence, memorised images and noise.
+    """
     listed = {spec.name for spec in grid.attacks}
     threat = grid.headline
-    for name in (SINGLE, ITERATIVE, "noise"):
-        (spec,) = parse("attack", name)
-        if name not in listed and threat.norm in registry.constants(registry.locate("attack", name))["norms"]:
-            yield Cell(system, attempt=Attempt(spec, threat.norm, (threat.epsilon,), threat.knowledge))
+    extra = [name for name in (SINGLE, ITERATIVE, "noise") if name not in listed and _works(name, threat.norm)]
+    if ITERATIVE in extra and listed & set(GRADIENT) - {SINGLE}:
+        extra.remove(ITERATIVE)
+    for name in extra:
+        yield Cell(system, attempt=_attempt(name, threat))
+    if _works("apgd", threat.norm):
+        yield from _confirmations(grid, system, [_attempt(name, threat) for name in extra])
+        if grid.scrutiny == "full":
+            yield from _scrutiny(grid, system)
+
+
+def _works(name: str, norm: str) -> bool:
+    return norm in registry.constants(registry.locate("attack", name))["norms"]
+
+
+def _attempt(line: object, threat: Threat, *, epsilon: float | None = None, norm: Norm | None = None) -> Attempt:
+    (spec,) = parse("attack", line)
+    return Attempt(spec, norm or threat.norm, (epsilon or threat.epsilon,), threat.knowledge)
+
+
+def _apgd(steps: int, restarts: int = 1) -> dict[str, Any]:
+    return {"apgd": {"loss": "margin", "steps": steps, "restarts": restarts}}
+
+
+def _at_headline(grid: Grid, extra: Sequence[Attempt]) -> list[Attempt]:
+    listed = [a for a in attempts(grid) if isinstance(a, Attempt) and a.norm == grid.headline.norm]
+    return [*listed, *extra]
+
+
+def is_black_box(attack: str, knowledge: str, threat: Threat) -> bool:
+    """Whether an attack used no gradients of the system that a threat is about."""
+    return attack.split("/")[0] not in GRADIENT or (knowledge == "oblivious" and threat.knowledge == "adaptive")
+
+
+def _confirmations(grid: Grid, system: System, extra: Sequence[Attempt]) -> Iterator[Cell]:
+    """What a weaker attack alone broke, tried again with four times the steps."""
+    threat = grid.headline
+    tried = _at_headline(grid, extra)
+    black = tuple(a for a in tried if is_black_box(a.attack.name, a.knowledge, threat))
+    single = tuple(a for a in tried if a.attack.name == SINGLE and a not in black)
+    iterative = tuple(a for a in tried if a not in black and a not in single)
+    again = _attempt(_apgd(200), threat)
+    pairs = ((SINGLE_FLAG, single, iterative), (BLACK_FLAG, black, (*single, *iterative)))
+    for flag, only, after in pairs:
+        if only:
+            yield Cell(system, attempt=again, check=Check(flag, only, after, threat.epsilon, most=grid.inputs))
+
+
+def _scrutiny(grid: Grid, system: System) -> Iterator[Cell]:
+    threat = grid.headline
+    tried = tuple(_at_headline(grid, ()))
+    plain = _attempt(_apgd(50), threat)
+    double = min(2 * threat.epsilon, 1.0) if threat.norm == "linf" else 2 * threat.epsilon
+    wider = replace(plain, epsilons=(double,))
+    yield Cell(system, attempt=wider, check=Check(MONOTONE_FLAG, tried, (), threat.epsilon, most=100))
+    rejects = any(role(spec) == "detector" for spec in system.defenses)
+    if not rejects:
+        yield Cell(system, attempt=replace(plain, norm="linf", epsilons=(1.0,)), check=Check(RANGE_FLAG, most=100))
+    steps = _longest(grid)
+    for longer in (_apgd(2 * steps), _apgd(steps, restarts=2)):
+        yield Cell(system, attempt=_attempt(longer, threat), check=Check(CONVERGED_FLAG, (), tried, most=200))
+    yield Cell(system, attempt=plain, check=Check(TWINS_FLAG, most=200))
+    yield Cell(system, attempt=plain, check=Check(TWINS_FLAG, most=200, moved=True))
+    if rejects and threat.norm == "linf":
+        (noise,) = parse("shift", {"uniform_noise": {"epsilon": threat.epsilon / 4}})
+        yield Cell(system, shift=noise)
+
+
+def _longest(grid: Grid) -> int:
+    """The most steps of a listed search, at least 50."""
+    steps = [int(dict(a.params).get("steps", 0)) for a in grid.attacks if a.name in ("pgd", "apgd")]
+    return max([50, *steps])
 
 
 def flags(outcomes: pd.DataFrame, probe: Mapping[str, Any] | None, headline: Threat) -> list[dict[str, Any]]:
@@ -102,7 +189,7 @@ def _single_step(outcomes: pd.DataFrame, headline: Threat) -> Flag:
 def _black_box(outcomes: pd.DataFrame, headline: Threat) -> Flag:
     """Noise or transfer breaks inputs that no attack with gradients of the system does."""
     name = "black-box-beats-white-box"
-    black = _family(outcomes, *BLACK_BOX)
+    black = _family(outcomes, *("noise", "transfer"))
     if headline.knowledge == "adaptive":
         black = black | (outcomes["knowledge"] == "oblivious")
     rows = counted(outcomes, headline)
