@@ -81,7 +81,7 @@ class Adaptive:
                 )
                 found.put(entry, self._tried(entry, view, begin, budget, max(2, steps)), rows)
             entries = found.chosen(entries, number)
-        entries = found.chosen(entries, self.kept)
+        entries = found.chosen(entries, self.kept) if found.fell else entries[: self.kept]
         return found.best.candidate, {
             "kept": [entry.name for entry in entries],
             "fell": {name: int(fell.sum()) for name, fell in found.fell.items()},

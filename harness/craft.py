@@ -37,7 +37,7 @@ class Scene:
     sight: View
     count: Count
     draws: Draws
-    knowledge: Knowledge
+    stored: Mapping[str, list[Tensor]]
     notes: dict[str, Tensor] = field(default_factory=dict)
     texts: dict[str, list[str]] = field(default_factory=dict)
 
@@ -46,8 +46,8 @@ class Scene:
         """Whether only success against the attacked system counts."""
         return self.sight.early_exit
 
-    def batch(self, rows: Tensor, *, start: Tensor | None = None) -> tuple[View, Split, Draws]:
-        """View, inputs and draws of some of the inputs."""
+    def batch(self, rows: Tensor, *, start: Tensor | None = None, place: int = 0) -> tuple[View, Split, Draws]:
+        """View, inputs and draws of some of the inputs, at the epsilon in that place."""
 
         def note(name: str, inner: Tensor, values: Tensor | str) -> None:
             kept = self.notes.setdefault(name, torch.full((len(self.data),), math.nan, device=self.data.x.device))
@@ -59,7 +59,8 @@ class Scene:
             else:
                 kept[rows[inner]] = values.detach().to(kept)
 
-        return replace(self.sight, note=note, start=start), self.data[rows], self.draws[rows]
+        stored = {name: made[place][rows] for name, made in self.stored.items()}
+        return replace(self.sight, note=note, start=start, stored=stored), self.data[rows], self.draws[rows]
 
 
 def scene(task: Task, loader: Loader) -> Scene:
@@ -84,7 +85,24 @@ def scene(task: Task, loader: Loader) -> Scene:
         sigma=epsilon / 2 if attempt.norm == "linf" else 0.05,
     )
     draws = CounterDraws(options["stream"], data.index)
-    return Scene(task, system, data, judge, attack, sight, count, draws, known)
+    return Scene(task, system, data, judge, attack, sight, count, draws, _stored(task, loader, data))
+
+
+def _stored(task: Task, loader: Loader, data: Split) -> dict[str, list[Tensor]]:
+    """What attacks on other rows made of the inputs, for each row and epsilon: the first that broke that row, else the last."""
+    assert task.attempt is not None
+    found: dict[str, list[Tensor]] = {}
+    done = {
+        name: [torch.zeros_like(data.y, dtype=torch.bool) for _ in task.attempt.epsilons] for name, _ in task.stored
+    }
+    for name, key in task.stored:
+        crafted = loader.store.get(key, device=loader.device)
+        kept = found.setdefault(name, [data.x.clone() for _ in task.attempt.epsilons])
+        for place, x in enumerate(kept):
+            new = crafted[f"attacked.{place}"] & ~done[name][place]
+            x[new] = unpacked(crafted[f"x_adv.{place}"], data.levels)[new]
+            done[name][place] |= new & crafted[f"found.{place}"]
+    return found
 
 
 def test_inputs(task: Task, loader: Loader) -> Split:
@@ -148,7 +166,7 @@ def craft(task: Task, loader: Loader) -> tuple[State, Facts]:
         rows = rows[: task.check.most] if task.check is not None else rows
         if len(rows):
             start = x_adv[rows] if place and stage.early else None
-            x_adv[rows], fooled = _answer(stage, rows, epsilon, start=start, piloted=piloted)
+            x_adv[rows], fooled = _answer(stage, rows, place, start=start, piloted=piloted)
             found[rows] = fooled if stage.early else False
         attacked[rows] = True
         results[f"found.{place}"] = found.clone() if stage.early or not len(rows) else fooled
@@ -222,13 +240,14 @@ def _piloted(task: Task, loader: Loader) -> _Piloted | None:
 
 
 def _answer(
-    stage: Scene, rows: Tensor, epsilon: float, *, start: Tensor | None, piloted: _Piloted | None
+    stage: Scene, rows: Tensor, place: int, *, start: Tensor | None, piloted: _Piloted | None
 ) -> tuple[Tensor, Tensor]:
     """The attack's inputs, or the pilot's where only those fool the system; and which do."""
     attempt, part = stage.task.attempt, stage.task.attack
     assert attempt is not None
     assert part is not None
-    sight, batch, draws = stage.batch(rows, start=start)
+    epsilon = math.inf if stage.attack.minimal else attempt.epsilons[place]
+    sight, batch, draws = stage.batch(rows, start=start, place=place)
     budget = Budget(attempt.norm, epsilon)
     inputs = {} if piloted is None else {"pilot": piloted.record}
     given = _perturbed(stage.attack, sight, batch, budget, draws, inputs)
@@ -269,19 +288,20 @@ def _perturbed(attack: Any, sight: View, batch: Split, budget: Budget, draws: Dr
         def note(name: str, inner: Tensor, values: Tensor | str, half: Tensor = half) -> None:
             sight.note(name, half[inner], values)
 
-        part = replace(sight, start=start, note=note)
+        stored = {name: made[half] for name, made in sight.stored.items()}
+        part = replace(sight, start=start, note=note, stored=stored)
         answers.append(_perturbed(attack, part, batch[half], budget, draws[half], inputs))
     return torch.cat(answers)
 
 
 def pilot(task: Task, loader: Loader) -> tuple[State, Facts]:
-    """An attack's first look: its `pilot` on the first inputs that still stand, at the largest epsilon.
+    """An attack's first look: its `pilot` on the first inputs that still stand, at the headline's epsilon or the largest.
 
     Its record goes to every `perturb`, so that what is learned there does not depend on shards.
     """
     stage, attempt = scene(task, loader), task.attempt
     assert attempt is not None
-    epsilon = attempt.epsilons[-1]
+    epsilon = float(dict(task.options)["epsilon"])
     standing = _standing(stage) & _wanted(task, loader, stage.data, epsilon)
     rows = standing.nonzero()[: int(getattr(stage.attack, "trial", 100)), 0]
     sight, batch, draws = stage.batch(rows)

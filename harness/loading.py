@@ -73,10 +73,13 @@ class Loader:
         return build(part.spec).load(self.state(part), **self.inputs(part))
 
     def attack(self, part: Fitted) -> Any:
-        """An attack; if it has nested parts, they are bound to its `perturb`."""
+        """An attack; if it has nested parts, they are bound to its `perturb` and `pilot`."""
         attack = build(part.spec)
         inputs = self.inputs(part)
-        return _Bound(attack, partial(attack.perturb, **inputs)) if inputs else attack
+        if not inputs:
+            return attack
+        pilot = partial(attack.pilot, **inputs) if hasattr(attack, "pilot") else None
+        return _Bound(attack, partial(attack.perturb, **inputs), pilot)
 
     def system(self, pipeline: Pipeline, *, rate: float) -> System:
         """The deployed pipeline with its threshold at a false-positive rate."""
@@ -123,6 +126,7 @@ class _Bound:
 
     attack: Any
     perturb: Callable[..., Any]
+    pilot: Callable[..., Any] | None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.attack, name)

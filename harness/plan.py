@@ -66,7 +66,8 @@ class Task:
 
     inputs: the keys of the results that it consumes; of these, craft is the task whose answers are observed, probe, stand_in
     and pilot what an attack is told, after the observations of what is not to be repeated, only those of what is to be tried
-    again. rows: the inputs of its part of the data. check: the flag that it is for.
+    again, stored the craft tasks of other rows with their names. rows: the inputs of its part of the data. check: the flag
+    that it is for.
     """
 
     kind: str
@@ -85,6 +86,7 @@ class Task:
     pilot: str | None = None
     after: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
+    stored: tuple[tuple[str, str], ...] = ()
     rows: tuple[int, int] = (0, 0)
     check: Check | None = None
     options: tuple[tuple[str, Any], ...] = ()
@@ -92,11 +94,12 @@ class Task:
 
 @dataclass(frozen=True)
 class Step:
-    """The observation of an attempt on a shard, under its key."""
+    """The observation of an attempt on a shard, under its key, and the craft task whose answers it saw."""
 
     attempt: Attempt
     rows: tuple[int, int]
     key: str
+    craft: str
 
 
 @dataclass
@@ -140,7 +143,7 @@ def _key(kind: str, /, **content: Any) -> str:
 def tasks(grid: Grid, cells: Iterable[Cell | Skip]) -> Plan:
     """The tasks of all cells."""
     plan = Plan(grid)
-    for cell in cells:
+    for cell in sorted(cells, key=_replays):
         if isinstance(cell, Skip):
             plan.skips[cell.reason] = plan.skips.get(cell.reason, 0) + 1
             continue
@@ -150,6 +153,13 @@ def tasks(grid: Grid, cells: Iterable[Cell | Skip]) -> Plan:
         found = plan.observed.setdefault(cell.system, [])
         found.extend(_observe(plan, cell))
     return plan
+
+
+def _replays(cell: Cell | Skip) -> bool:
+    """Whether a cell's attack uses what others have made, and so comes after them."""
+    if isinstance(cell, Skip) or cell.attempt is None:
+        return False
+    return "replay" in registry.constants(registry.locate("attack", cell.attempt.attack.name)).get("uses", ())
 
 
 def fitted(plan: Plan, spec: Spec, dataset: Spec, *, context: Sequence[Fitted] = ()) -> Fitted:
@@ -255,7 +265,7 @@ def _observe(plan: Plan, cell: Cell) -> Iterator[Task]:
         craft = _craft(plan, cell, stage, rows)
         observation = _observation(plan, cell, rows=rows, what={"craft": craft.key}, craft=craft)
         if cell.check is None:
-            plan.steps.setdefault(cell.system, []).append(Step(cell.attempt, rows, observation.key))
+            plan.steps.setdefault(cell.system, []).append(Step(cell.attempt, rows, observation.key, craft.key))
         yield observation
 
 
@@ -302,6 +312,7 @@ class _Stage:
     stand_in: Task | None
     pilots: bool
     cascades: bool
+    replays: bool
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -324,7 +335,7 @@ def _staged(plan: Plan, cell: Cell, attack: Fitted) -> _Stage:
     stand_in = _stand_in(plan, target, probe, whom) if "gradients" in constants.get("uses", ()) else None
     pilots = not oblivious and registry.has_method(source, "pilot")
     cascades = plan.grid.cascade and not oblivious and not constants.get("minimal") and cell.check is None
-    return _Stage(attack, target, whom, probe, stand_in, pilots, cascades)
+    return _Stage(attack, target, whom, probe, stand_in, pilots, cascades, replays=_replays(cell))
 
 
 def _craft(plan: Plan, cell: Cell, stage: _Stage, rows: tuple[int, int]) -> Task:
@@ -339,7 +350,8 @@ def _craft(plan: Plan, cell: Cell, stage: _Stage, rows: tuple[int, int]) -> Task
         only = plan.observations(cell.system, *cell.check.only)
     pilot = _pilot(plan, cell, stage, plan.observations(cell.system, *before)) if stage.pilots else None
     content = _content(plan, cell, stage)
-    told: dict[str, Any] = {"rows": rows, "after": after, "pilot": pilot and pilot.key}
+    stored = _stored(plan, cell, rows) if stage.replays else ()
+    told: dict[str, Any] = {"rows": rows, "after": after, "pilot": pilot and pilot.key, "stored": stored}
     if cell.check is not None:
         check = cell.check
         told |= {"only": only, "most": check.most, "moved": check.moved, "up to": min(check.epsilon, 1e9)}
@@ -350,7 +362,7 @@ def _craft(plan: Plan, cell: Cell, stage: _Stage, rows: tuple[int, int]) -> Task
         _key("craft", **content, **told, seed=plan.grid.seed),
         text,
         cell.system.dataset,
-        tuple(dict.fromkeys((*stage.inputs, *((pilot.key,) if pilot else ()), *after, *only))),
+        tuple(dict.fromkeys((*stage.inputs, *((pilot.key,) if pilot else ()), *after, *only, *(k for _, k in stored)))),
         stage.target,
         attempt=attempt,
         attack=stage.attack,
@@ -359,11 +371,30 @@ def _craft(plan: Plan, cell: Cell, stage: _Stage, rows: tuple[int, int]) -> Task
         pilot=pilot.key if pilot else None,
         after=after,
         only=only,
+        stored=stored,
         rows=rows,
         check=cell.check,
         options=options,
     )
     return plan.add(task)
+
+
+def _stored(plan: Plan, cell: Cell, rows: tuple[int, int]) -> tuple[tuple[str, str], ...]:
+    """The craft tasks of other systems on the same inputs at the same epsilons, with the names of the systems."""
+    wanted = cell.attempt
+    assert wanted is not None
+    most = int(dict(wanted.attack.params).get("rows", 20))
+    found: list[tuple[str, str]] = []
+    for system, steps in plan.steps.items():
+        if system == cell.system or system.dataset != cell.system.dataset or len({name for name, _ in found}) == most:
+            continue
+        for step in steps:
+            made = step.attempt
+            minimal = registry.constants(registry.locate("attack", made.attack.name)).get("minimal", True)
+            same = (made.norm, made.epsilons, step.rows) == (wanted.norm, wanted.epsilons, rows)
+            if same and not minimal and made.knowledge == "adaptive" and made.attack.name != "replay":
+                found.append((f"{system.defense}, {label(system.victim)}", step.craft))
+    return tuple(found)
 
 
 def _before(plan: Plan, cell: Cell) -> tuple[Attempt, ...]:
@@ -379,8 +410,11 @@ def _pilot(plan: Plan, cell: Cell, stage: _Stage, after: tuple[str, ...]) -> Tas
     assert attempt is not None
     content = _content(plan, cell, stage)
     rows = (0, attempt.inputs or plan.grid.inputs)
-    key = _key("pilot", **content, rows=rows, after=after, seed=plan.grid.seed)
+    headline = plan.grid.headline.epsilon
+    epsilon = headline if headline in attempt.epsilons else attempt.epsilons[-1]
+    key = _key("pilot", **content, rows=rows, after=after, epsilon=epsilon, seed=plan.grid.seed)
     options = (("selection", plan.grid.selection), ("rate", plan.grid.rate), ("stream", digest(content)))
+    options = (*options, ("epsilon", epsilon))
     task = Task(
         "pilot",
         key,

@@ -209,8 +209,9 @@ class View:
     adversarial inputs serve other systems as well and must come from all steps.
     features(x, draws) -> (B, F): the classifier's penultimate layer behind the purifiers, differentiable. gradients: forward
     passes with the same values and another gradient, by name (harness.gradients.ESTIMATORS). clean: inputs that the
-    attacker holds, right and accepted. start (B, *S): where a search at a smaller epsilon ended. evidence: what the probe
-    found. note(name, rows, values) records something of inputs `rows`, a number each or one text, shown and never trusted.
+    attacker holds, right and accepted. start (B, *S): where a search at a smaller epsilon ended. stored: what attacks on
+    other rows made of the same inputs, (B, *S) by row. evidence: what the probe found. note(name, rows, values) records
+    something of inputs `rows`, a number each or one text, shown and never trusted.
     """
 
     decide: Callable[[Tensor, Draws], Tensor]
@@ -224,6 +225,7 @@ class View:
     gradients: Mapping[str, Callable[[Tensor, Draws], Outputs]] = field(default_factory=dict)
     clean: Split | None = None
     start: Tensor | None = None
+    stored: Mapping[str, Tensor] = field(default_factory=dict)
     evidence: Mapping[str, Any] = field(default_factory=dict)
     note: Callable[[str, Tensor, Tensor | str], None] = _silent
 
