@@ -18,7 +18,7 @@ from harness.loading import Loader, required_methods, seeded
 from harness.plan import Pipeline, Task
 from harness.rounding import distance, inside, to_levels
 from harness.spec import build
-from harness.system import INVALID, ContractError, System, calibrate
+from harness.system import ContractError, System, answers, calibrate
 from harness.types import Draws, Split, State
 
 OUTCOME = ("index", "epsilon", "draw", "label", "prediction", "margin", "accepted", "distance", "valid", "attacked")
@@ -159,7 +159,7 @@ def _watch(system: System, data: Split, x: Tensor, draws: Draws, *, number: int,
     for draw in range(number):
         for start in range(0, len(data), _CHUNK):
             rows = torch.arange(start, min(start + _CHUNK, len(data)), device=x.device)
-            label, margin = _answers(system, x[rows], draws[rows].stream(draw), strict=strict)
+            label, margin = answers(system, x[rows], draws[rows].stream(draw), strict=strict)
             labels.append(label)
             margins.append(margin)
     label, margin = torch.cat(labels).cpu(), torch.cat(margins).cpu()
@@ -171,22 +171,6 @@ def _watch(system: System, data: Split, x: Tensor, draws: Draws, *, number: int,
         "margin": margin.numpy(),
         "accepted": (margin <= 0).numpy(),
     }
-
-
-def _answers(system: System, x: Tensor, draws: Draws, *, strict: bool) -> tuple[Tensor, Tensor]:
-    try:
-        label, margin = system.judge(x, draws)
-    except Exception:
-        if strict or len(x) == 1:
-            if strict:
-                raise
-            return torch.full((1,), INVALID, device=x.device), torch.full((1,), float("-inf"), device=x.device)
-        single = [torch.tensor([i], device=x.device) for i in range(len(x))]
-        pairs = [_answers(system, x[row], draws[row], strict=False) for row in single]
-        return torch.cat([a for a, _ in pairs]), torch.cat([b for _, b in pairs])
-    if strict and bool((label == INVALID).any()):
-        raise ContractError(f"{int((label == INVALID).sum())} of {len(x)} answers on clean inputs are not finite")
-    return label, margin
 
 
 def _shifted(task: Task, data: Split, loader: Loader) -> Split:

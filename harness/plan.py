@@ -413,8 +413,7 @@ def _pilot(plan: Plan, cell: Cell, stage: _Stage, after: tuple[str, ...]) -> Tas
     headline = plan.grid.headline.epsilon
     epsilon = headline if headline in attempt.epsilons else attempt.epsilons[-1]
     key = _key("pilot", **content, rows=rows, after=after, epsilon=epsilon, seed=plan.grid.seed)
-    options = (("selection", plan.grid.selection), ("rate", plan.grid.rate), ("stream", digest(content)))
-    options = (*options, ("epsilon", epsilon))
+    told = {"selection": plan.grid.selection, "rate": plan.grid.rate, "stream": digest(content), "epsilon": epsilon}
     task = Task(
         "pilot",
         key,
@@ -428,7 +427,7 @@ def _pilot(plan: Plan, cell: Cell, stage: _Stage, after: tuple[str, ...]) -> Tas
         stand_in=stage.stand_in.key if stage.stand_in else None,
         after=after,
         rows=rows,
-        options=options,
+        options=tuple(told.items()),
     )
     return plan.add(task)
 

@@ -68,21 +68,25 @@ def evidence(plan: Plan, system: System, store: Store, read: Callable[[Task], An
 
 def _annotated(task: Task, frame: pd.DataFrame, selection: int) -> pd.DataFrame:
     attempt = task.attempt
-    frame["cell"] = (
-        "moved"
-        if task.check and task.check.moved
-        else "attack"
-        if attempt
-        else f"shift {label(task.shift)}"
-        if task.shift
-        else "clean"
-    )
+    frame["cell"] = _cell_name(task)
     frame["attack"] = label(attempt.attack) if attempt else ""
     frame["check"] = task.check.flag if task.check else ""
     frame["norm"] = attempt.norm if attempt else ""
     frame["knowledge"] = attempt.knowledge if attempt else ""
     frame["role"] = np.where(frame["draw"] < selection, "select", "score") if frame["draw"].max() > 0 else "score"
     return frame
+
+
+def _cell_name(task: Task) -> str:
+    """What a row of outcomes is about; only "attack" counts in the worst case."""
+    if task.shift is not None:
+        return f"shift {label(task.shift)}"
+    if task.attempt is None:
+        return "clean"
+    if task.check is not None and task.check.moved:
+        return "moved"
+    goal = registry.constants(registry.locate("attack", task.attempt.attack.name)).get("goal")
+    return "availability" if goal == "rejection" else "attack"
 
 
 def _calibrated(store: Store, key: str | None) -> int:
@@ -244,7 +248,7 @@ def cells(found: Evidence, store: Store, *, checks: bool = False) -> list[dict[s
     table = found.outcomes
     for (attack, norm, knowledge, flag, moved), tasks in attempts.items():
         same = (table["attack"] == attack) & (table["norm"] == norm) & (table["knowledge"] == knowledge)
-        group = table[same & (table["check"] == flag) & (table["cell"] == ("moved" if moved else "attack"))]
+        group = table[same & (table["check"] == flag) & (table["cell"] == _cell_name(tasks[0]))]
         cost = _cost([str(task.craft) for task in tasks], store) | _told(tasks, store)
         for epsilon in sorted(group["epsilon"].unique().tolist()):
             cell = _cell(table, group[group["epsilon"] == epsilon], Threat(norm, epsilon, knowledge), attack)

@@ -126,6 +126,28 @@ class System:
         return torch.where(broken, INVALID, labels), torch.where(broken, float("-inf"), margin)
 
 
+def answers(system: System, x: Tensor, draws: Draws, *, strict: bool = False) -> tuple[Tensor, Tensor]:
+    """As `System.judge`; an exception is the answer of the one input that causes it: INVALID, and accepted.
+
+    strict: it is raised, and so is an answer that is not finite, as ContractError: the inputs are clean.
+    """
+    try:
+        label, margin = system.judge(x, draws)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:
+        if strict:
+            raise
+        if len(x) == 1:
+            return torch.full((1,), INVALID, device=x.device), torch.full((1,), float("-inf"), device=x.device)
+        halves = torch.arange(len(x), device=x.device).chunk(2)
+        pairs = [answers(system, x[rows], draws[rows]) for rows in halves]
+        return torch.cat([label for label, _ in pairs]), torch.cat([margin for _, margin in pairs])
+    if strict and bool((label == INVALID).any()):
+        raise ContractError(f"{int((label == INVALID).sum())} of {len(x)} answers on clean inputs are not finite")
+    return label, margin
+
+
 def _call(part: Loaded, x: Tensor, draws: Draws) -> Tensor:
     """The part's value, with the gradient of its surrogate where it declares one."""
     function: Callable[[Tensor], Tensor] = (lambda z: part.call(z, draws)) if part.random else part.call
@@ -191,5 +213,5 @@ class Judge:
 
     def fooled(self, x: Tensor, y: Tensor, draws: Draws) -> Tensor:
         """Wrong and accepted in one pass: (B,) bool."""
-        label, margin = self.system.judge(x, draws)
+        label, margin = answers(self.system, x, draws)
         return (label != y) & (margin <= 0)

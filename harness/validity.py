@@ -124,6 +124,8 @@ def _scrutiny(grid: Grid, system: System) -> Iterator[Cell]:
     if rejects and threat.norm == "linf":
         (noise,) = parse("shift", {"uniform_noise": {"epsilon": threat.epsilon / 4}})
         yield Cell(system, shift=noise)
+    if rejects and _works("availability", threat.norm):
+        yield Cell(system, attempt=_attempt("availability", threat), check=Check("availability", most=200))
 
 
 def _longest(grid: Grid) -> int:

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from harness.gradients import Count, Forward, counted, estimated, replaced
 from harness.rewritten import Smooth, Unrolled, under
 from harness.stand_in import outputs_of
-from harness.system import REJECTED, Judge, System
+from harness.system import REJECTED, Judge, System, answers
 from harness.types import Draws, Loaded, Outputs, Split, State, View
 
 DIRECTIONS = 20  # antithetic pairs of an estimated gradient
@@ -42,7 +42,7 @@ def view(
 
     def decide(x: Tensor, draws: Draws) -> Tensor:
         count.forwards += len(x)
-        label, margin = system.judge(x, draws)
+        label, margin = answers(system, x, draws)
         return torch.where(margin <= 0, label, REJECTED)
 
     def fooled(candidate: Tensor, x: Tensor, y: Tensor, epsilon: float, draws: Draws) -> Tensor:
@@ -50,6 +50,7 @@ def view(
         return judge(candidate, x, y, epsilon, draws)
 
     def finished(forward: Forward) -> Forward:
+        forward = surviving(forward, num_classes=num_classes, rejects=system.rejects)
         return counted(_logarithms(forward) if known.evidence.get("probabilities") else forward, count)
 
     others = {}
@@ -69,6 +70,25 @@ def view(
         clean=known.clean,
         evidence=known.evidence,
     )
+
+
+def surviving(forward: Forward, *, num_classes: int, rejects: bool) -> Forward:
+    """A pass that answers even where the defense raises: there the logits are not a number, and the input is accepted."""
+
+    def call(x: Tensor, draws: Draws) -> Outputs:
+        try:
+            return forward(x, draws)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:
+            if len(x) == 1:
+                logits = torch.full((1, num_classes), torch.nan, device=x.device)
+                return Outputs(logits, torch.full((1,), -torch.inf, device=x.device) if rejects else None)
+        parts = [call(x[rows], draws[rows]) for rows in torch.arange(len(x), device=x.device).chunk(2)]
+        margins = [part.margin for part in parts if part.margin is not None]
+        return Outputs(torch.cat([part.logits for part in parts]), torch.cat(margins) if margins else None)
+
+    return call
 
 
 def _logarithms(forward: Forward) -> Forward:
