@@ -166,7 +166,7 @@ class Search:
 
     def run(self, standing: Standing, best: Best) -> None:
         """Take all steps from `standing.candidate`, the last iterate tested too, and write what was found to `best`."""
-        everybody = standing.rows
+        everybody, standing = standing.rows, replace(standing, memory=dict(standing.memory))
         for step in range(self.steps + 1):
             last = step == self.steps
             x = standing.candidate.detach().requires_grad_(not last)

@@ -88,10 +88,8 @@ class APGD:
         rows, feasible = torch.arange(len(start), device=start.device), ball(standing.feasible.x, budget)
         start = feasible.project(start.clone())
         found = Best.of(start)
-        blind = replace(view, early_exit=False, note=_silent)
-        self._search(blind, steps, budget.norm).run(
-            replace(standing, rows=rows, feasible=feasible, candidate=start, best=found), found
-        )
+        wide = replace(standing, rows=rows, feasible=feasible, candidate=start, best=found[rows])
+        self._search(replace(view, early_exit=False, note=_silent), steps, budget.norm).run(wide, found)
         return found.candidate
 
     def _search(self, view: View, steps: int, norm: str) -> Search:
