@@ -346,12 +346,9 @@ def systems(grid: Grid) -> Iterator[System]:
 
 
 def attempts(grid: Grid) -> Iterator[Attempt | Skip]:
-    """Every attack x threat that makes sense."""
-    listed = dict.fromkeys((*grid.attacks, *(attack for threats in grid.threats for attack in threats.attacks)))
-    for attack, threats in itertools.product(listed, grid.threats):
-        if attack not in (threats.attacks or grid.attacks):
-            continue
-        for knowledge in threats.knowledge:
+    """Every threat x attack that makes sense, in the order of the grid."""
+    for threats in grid.threats:
+        for attack, knowledge in itertools.product(threats.attacks or grid.attacks, threats.knowledge):
             reason = _misfit(attack, threats.norm, knowledge)
             if reason:
                 yield Skip(f"{label(attack)} at {threats.norm}, {knowledge}: {reason}")
