@@ -105,18 +105,16 @@ def test_several_epsilons_go_on_with_the_survivors(ran: tuple[Path, api.Result])
 RAISES = '''
 from dataclasses import dataclass
 from typing import ClassVar
-import torch
 
 @dataclass(frozen=True)
 class Raises:
-    """Raises where an input is not as the data set has it."""
+    """Raises where most pixels are not black."""
 
     role: ClassVar[str] = "purifier"
 
     def load(self, state, *, victim):
         def purify(x):
-            levels = (x * 16).round() / 16
-            if not torch.allclose(levels, x, atol=1e-4):
+            if (x > 0).flatten(1).sum(1).max() > 50:
                 raise RuntimeError("this input was not clean")
             return x
         return purify
@@ -129,10 +127,9 @@ def test_a_defense_that_raises_on_attacked_inputs_loses_them(tmp_path: Path) -> 
     changes = {"attacks": ["fgsm"], "defenses": [f"{file}:Raises"], "datasets": ["digits"]}
     result = run(tmp_path, **changes)
     record = result.records[0]
-    if record["complete"]:
-        assert record["metrics"]["robust_accuracy"]["value"] < 0.5
-    else:
-        assert "this input was not clean" in str(record["failed"])
+    assert record["complete"], record["failed"]
+    undefended = run(tmp_path, attacks=["fgsm"]).records[0]["metrics"]["robust_accuracy"]["value"]
+    assert record["metrics"]["robust_accuracy"]["value"] < undefended - 0.2
 
 
 def test_a_check_of_a_flag_gets_only_the_inputs_it_is_for(ran: tuple[Path, api.Result]) -> None:
