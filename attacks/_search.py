@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from attacks._ball import Feasible, per_input
-from attacks._loss import Loss, margin
+from attacks._loss import Loss, lack, margin
+from attacks._reach import Reach
 from harness.types import Draws, Outputs, View
 
 Forward = Callable[[Tensor, Draws], Outputs]
@@ -140,6 +141,7 @@ class Standing:
     candidate: Tensor
     best: Best
     memory: Memory = field(default_factory=dict)
+    reach: Reach | None = None
 
     def __getitem__(self, rows: Tensor) -> Standing:
         return Standing(
@@ -151,29 +153,34 @@ class Standing:
             self.candidate[rows],
             self.best[rows],
             {name: value[rows] for name, value in self.memory.items()},
+            None if self.reach is None else self.reach[rows],
         )
 
 
 @dataclass(frozen=True)
 class Search:
-    """The loop; where the view allows early exit, an input leaves once the harness confirms that it is fooled."""
+    """The loop; where the view allows early exit, an input leaves once the harness confirms that it is fooled.
+
+    give_up: there it also leaves once success is out of reach (attacks._reach).
+    """
 
     view: View
     forward: Forward
     direction: Direction
     rule: Rule
     steps: int
+    give_up: bool = False
 
     def run(self, standing: Standing, best: Best) -> None:
         """Take all steps from `standing.candidate`, the last iterate tested too, and write what was found to `best`."""
-        everybody, standing = standing.rows, replace(standing, memory=dict(standing.memory))
+        everybody, standing = standing.rows, replace(standing, memory=dict(standing.memory), reach=None)
         for step in range(self.steps + 1):
             last = step == self.steps
             x = standing.candidate.detach().requires_grad_(not last)
             with torch.set_grad_enabled(not last):
                 outputs = self.forward(x, standing.draws.stream(step))
             numbers = _detached(outputs)
-            standing, keep = self._judged(standing, numbers)
+            standing, keep = self._judged(standing, numbers, step)
             last = last or (keep is not None and not len(keep))
             loss, gradient = self.direction(numbers if last else outputs, standing.labels, x)
             torch.fmax(standing.best.loss, loss, out=standing.best.loss)
@@ -188,20 +195,30 @@ class Search:
         best.put(standing.rows, standing.best)
         self.view.note("loss", everybody, best.loss[everybody])
 
-    def _judged(self, standing: Standing, outputs: Outputs) -> tuple[Standing, Tensor | None]:
+    def _judged(self, standing: Standing, outputs: Outputs, step: int) -> tuple[Standing, Tensor | None]:
         """The best brought up to date, and the rows that stay in the search; None if nobody leaves it."""
         standing = replace(standing, best=standing.best.offered(standing.candidate, outputs, standing.y))
         if not self.view.early_exit:
             return standing, None
+        standing, leaving = self._hopeless(standing, outputs, step)
         rows = outputs.fooled(standing.y).nonzero()[:, 0]
-        if not len(rows):
+        if len(rows):
+            suspects = standing[rows]
+            centers, epsilon = suspects.feasible.x, suspects.feasible.epsilon
+            rows = rows[self.view.fooled(suspects.candidate, centers, suspects.y, epsilon, suspects.draws)]
+            standing.best.candidate[rows] = standing.candidate[rows]
+            standing.best.broken[rows] = True
+        gone = standing.best.broken if leaving is None else standing.best.broken | leaving
+        return standing, (~gone).nonzero()[:, 0] if len(rows) or leaving is not None else None
+
+    def _hopeless(self, standing: Standing, outputs: Outputs, step: int) -> tuple[Standing, Tensor | None]:
+        """What is known of each input's progress brought up to date, and those out of reach; None if nobody gives up."""
+        if not self.give_up:
             return standing, None
-        suspects = standing[rows]
-        centers, epsilon = suspects.feasible.x, suspects.feasible.epsilon
-        rows = rows[self.view.fooled(suspects.candidate, centers, suspects.y, epsilon, suspects.draws)]
-        standing.best.candidate[rows] = standing.candidate[rows]
-        standing.best.broken[rows] = True
-        return standing, (~standing.best.broken).nonzero()[:, 0] if len(rows) else None
+        missing = lack(outputs, standing.y)
+        reach = Reach.of(missing) if standing.reach is None else standing.reach.after(missing)
+        lost = reach.lost(step, self.steps)
+        return replace(standing, reach=reach.marked(step)), lost if bool(lost.any()) else None
 
 
 def _detached(outputs: Outputs) -> Outputs:

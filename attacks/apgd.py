@@ -29,8 +29,8 @@ class APGD:
     The first step is 2 epsilon; after a halving the search goes on from the best point. In l1 steps change few elements,
     as many as the best point's change shows to be needed, and begin in wider balls. targets: number of targets, the
     `first_target`-th most likely wrong class and the next ones, searched one after the other (0: away from the label).
-    With two or three classes `dlr` becomes the margin. weight: of the margin of a system that may reject; samples: draws
-    a gradient is the mean of. Source: Croce and Hein 2020, algorithm 1; l1: Croce and Hein 2021, algorithm 1.
+    With two or three classes `dlr` becomes the margin. weight: of the margin of a system that may reject; give_up: an
+    input leaves a run in which success is out of reach; samples: draws a gradient is the mean of. Source: Croce and Hein 2020, algorithm 1; l1: Croce and Hein 2021, algorithm 1.
     """
 
     steps: int = 100
@@ -39,6 +39,7 @@ class APGD:
     targets: int = 0
     first_target: int = 1
     weight: float = 1.0
+    give_up: bool = False
     samples: int = 1
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
@@ -96,7 +97,7 @@ class APGD:
         assert view.forward is not None, "needs = gradient"
         loss = accepted(LOSSES[self.loss][bool(self.targets)], self.weight)
         rule: Rule = SparseAscent(steps) if norm == "l1" else AdaptiveAscent(steps)
-        return Search(view, expectation(view.forward, self.samples), steepest(loss), rule, steps)
+        return Search(view, expectation(view.forward, self.samples), steepest(loss), rule, steps, self.give_up)
 
 
 def _silent(name: str, rows: Tensor, values: Tensor | str) -> None:
