@@ -349,6 +349,10 @@ def _say_verdict(answer: dict[str, Any]) -> None:
         f"robust accuracy {100 * answer['robust_accuracy']:.1f} %, "
         f"clean {100 * answer['clean_accuracy']:.1f} %, flags: {flags}"
     )
+    again = answer.get("confirmation")
+    if again and again["robust_accuracy"]:
+        robust = 100 * again["robust_accuracy"]["value"]
+        print(f"confirmed on {again['inputs']} other test images: robust accuracy {robust:.1f} %")
 
 
 def _sync(arguments: argparse.Namespace) -> int:

@@ -91,10 +91,10 @@ class Threats:
 class Grid:
     """Everything that a run is about, resolved.
 
-    inputs: attacked test inputs; clean_inputs: test inputs seen clean (None: all); shard: inputs a task; cascade: an
-    adaptive attack is given what those listed before it left standing; scrutiny: every flag gets the cells that it needs
-    ("full"), or only those that cost little ("light"); selection, scoring: draws a input for random systems; rate:
-    false-positive rate of the threshold; changes: what --set and --limit replaced.
+    inputs: attacked test inputs, from the place `first` on; clean_inputs: test inputs seen clean (None: all); shard: inputs a
+    task; cascade: an adaptive attack is given what those listed before it left standing; scrutiny: every flag gets the
+    cells that it needs ("full"), or only those that cost little ("light"); selection, scoring: draws a input for random
+    systems; rate: false-positive rate of the threshold; changes: what --set and --limit replaced.
     """
 
     name: str
@@ -107,6 +107,7 @@ class Grid:
     headline: Threat
     shifts: tuple[Spec, ...] = ()
     inputs: int = 1000
+    first: int = 0
     clean_inputs: int | None = None
     shard: int = 256
     cascade: bool = False
@@ -237,7 +238,10 @@ def _check_numbers(values: Mapping[str, Any], where: str) -> None:
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ValueError(f"{where}: {key} takes a whole number above 0, not {value!r}")
     clean, inputs = values.get("clean_inputs"), values.get("inputs", Grid.inputs)
-    if clean is not None and clean < inputs:
+    first = values.get("first", Grid.first)
+    if not isinstance(first, int) or isinstance(first, bool) or first < 0:
+        raise ValueError(f"{where}: first takes a whole number from 0 on, not {first!r}")
+    if clean is not None and clean < first + inputs:
         raise ValueError(
             f"{where}: clean_inputs is {clean}, but {inputs} inputs are attacked; each must be seen clean too"
         )

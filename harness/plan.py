@@ -243,9 +243,18 @@ def _stand_in(plan: Plan, pipeline: Pipeline, probe: Task, whom: str) -> Task:
     return plan.add(replace(task, options=options))
 
 
-def shards(number: int, size: int) -> list[tuple[int, int]]:
+def shards(first: int, stop: int, size: int) -> list[tuple[int, int]]:
     """Ranges of at most `size` inputs."""
-    return [(start, min(start + size, number)) for start in range(0, number, size)]
+    return [(start, min(start + size, stop)) for start in range(first, stop, size)]
+
+
+def _attacked(grid: Grid, cell: Cell) -> tuple[int, int]:
+    """The range of test inputs that a cell attacks; raises ValueError where the data set has none there."""
+    assert cell.attempt is not None
+    size = test_size(cell.system.dataset)
+    if grid.first >= size:
+        raise ValueError(f"first is {grid.first}, but {label(cell.system.dataset)} has {size} test inputs")
+    return grid.first, min(grid.first + (cell.attempt.inputs or grid.inputs), size)
 
 
 def _observe(plan: Plan, cell: Cell) -> Iterator[Task]:
@@ -260,8 +269,8 @@ def _observe(plan: Plan, cell: Cell) -> Iterator[Task]:
         return
     attack = fitted(plan, with_victim(cell.attempt.attack, cell.system.victim), cell.system.dataset)
     stage = _staged(plan, cell, attack)
-    number = min(cell.attempt.inputs or grid.inputs, test_size(cell.system.dataset))
-    for rows in shards(number, grid.shard if cell.check is None else number):
+    first, stop = _attacked(grid, cell)
+    for rows in shards(first, stop, grid.shard if cell.check is None else stop - first):
         craft = _craft(plan, cell, stage, rows)
         observation = _observation(plan, cell, rows=rows, what={"craft": craft.key}, craft=craft)
         if cell.check is None:
@@ -409,7 +418,7 @@ def _pilot(plan: Plan, cell: Cell, stage: _Stage, after: tuple[str, ...]) -> Tas
     attempt = cell.attempt
     assert attempt is not None
     content = _content(plan, cell, stage)
-    rows = (0, attempt.inputs or plan.grid.inputs)
+    rows = _attacked(plan.grid, cell)
     headline = plan.grid.headline.epsilon
     epsilon = headline if headline in attempt.epsilons else attempt.epsilons[-1]
     key = _key("pilot", **content, rows=rows, after=after, epsilon=epsilon, seed=plan.grid.seed)
