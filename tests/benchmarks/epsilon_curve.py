@@ -11,6 +11,7 @@ from typing import Any
 
 import harness
 from harness import api
+from harness.spec import label
 from harness.store import Store
 
 ATTACKS: list[Any] = ["pgd", {"apgd": {"loss": "margin", "steps": 50}}]
@@ -23,9 +24,9 @@ def passes(grid: Any, home: str) -> dict[str, tuple[float, float, float]]:
     found: dict[str, list[float]] = {}
     for task in api.plan_of(api.read_grid(grid)).tasks.values():
         record = store.record(task.key)
-        if task.kind != "craft" or task.check is not None or record is None or task.attack is None:
+        if task.kind != "craft" or task.check is not None or record is None or task.attempt is None:
             continue
-        facts, sums = record["facts"], found.setdefault(task.label.split()[1], [0.0, 0.0, 0.0])
+        facts, sums = record["facts"], found.setdefault(label(task.attempt.attack), [0.0, 0.0, 0.0])
         for place, name in enumerate(("forwards", "backwards", "seconds")):
             sums[place] += facts[name]
     inputs = grid["inputs"]
