@@ -12,7 +12,7 @@ from harness.types import Network, State
 
 @dataclass(frozen=True)
 class SaturatedSoftmax:
-    """Known broken: logits so large that the gradient of cross-entropy rounds to zero, and only look robust.
+    """Known broken: logits so large that the gradient of cross-entropy rounds to zero, which only looks robust.
 
     The network answers as the victim does, with logits `temperature` times as large: what distillation at a temperature
     leads to once the temperature is taken away. Labels and margins keep their order, so that a loss of the logits'

@@ -14,7 +14,7 @@ from harness.types import Network, Purify, State
 
 @dataclass(frozen=True)
 class ShuffledGradients:
-    """Known broken: values pass as they are while the gradient comes back with its places exchanged, and only look robust.
+    """Known broken: values pass as they are while gradients come back shuffled, which only looks robust.
 
     The gradient is finite and of the right length but belongs to other pixels. The identity differentiated in its place,
     or any attack without gradients, breaks it; finite differences give it away. Bundled to test attacks and flags.
