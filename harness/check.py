@@ -32,7 +32,7 @@ from harness.types import Budget, Network, Spec, Split
 from harness.views import view
 
 _NUMBER = 32
-_EPSILON = {"linf": 0.15, "l2": 1.0, "l0": 8.0}
+_EPSILON = {"linf": 0.15, "l2": 1.0, "l1": 4.0, "l0": 8.0, "patch": 3.0}
 
 
 @dataclass(frozen=True)

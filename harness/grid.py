@@ -318,6 +318,8 @@ def _epsilon(value: object, norm: str, where: str) -> float:
         raise ValueError(
             f"{where}: epsilon {value} exceeds the box; inputs lie in [0, 1], so linf takes at most 1 (8 of 255 is 8/255)"
         )
+    if norm == "patch" and epsilon != int(epsilon):
+        raise ValueError(f"{where}: epsilon of a patch is its side in pixels, a whole number, not {value!r}")
     return epsilon
 
 
