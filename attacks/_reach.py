@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-FIRST = 16  # steps before anybody gives up
+STEPS = 16  # along gradients before anybody gives up
+QUERIES = 512  # of a random search, before that
 HOPE = 2.0  # times the last gain: what each doubling of the steps may still bring
 SHARE = 0.2  # of all progress so far, that may come at once and late
 
@@ -35,9 +36,9 @@ class Reach:
         """With what is lacking after one more step."""
         return Reach(self.first, self.half, torch.fmin(self.least, lack))
 
-    def lost(self, step: int, steps: int, *, goal: Tensor | float = 0.0) -> Tensor:
-        """After `step` of `steps`, the inputs that will not come down to `goal`: (B,) bool."""
-        if step < FIRST or not _power_of_two(step) or step >= steps:
+    def lost(self, step: int, steps: int, *, earliest: int = STEPS, goal: Tensor | float = 0.0) -> Tensor:
+        """After `step` of `steps`, the inputs that will not come down to `goal`: (B,) bool; none before `earliest`."""
+        if step < earliest or not _power_of_two(step) or step >= steps:
             return torch.zeros_like(self.least, dtype=torch.bool)
         gain = (self.half - self.least).nan_to_num(nan=0.0)
         progress = (self.first - self.least).nan_to_num(nan=0.0, posinf=0.0)

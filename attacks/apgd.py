@@ -30,7 +30,8 @@ class APGD:
     as many as the best point's change shows to be needed, and begin in wider balls. targets: number of targets, the
     `first_target`-th most likely wrong class and the next ones, searched one after the other (0: away from the label).
     With two or three classes `dlr` becomes the margin. weight: of the margin of a system that may reject; give_up: an
-    input leaves a run in which success is out of reach; samples: draws a gradient is the mean of. Source: Croce and Hein 2020, algorithm 1; l1: Croce and Hein 2021, algorithm 1.
+    input leaves a run in which success is out of reach; samples: draws a gradient is the mean of.
+    Source: Croce and Hein 2020, algorithm 1; l1: Croce and Hein 2021, algorithm 1.
     """
 
     steps: int = 100
