@@ -135,6 +135,12 @@ class Places:
         return np.asarray(values != 0)
 
 
+def somewhere(x: Tensor, epsilon: float, draws: Draws) -> Patch:
+    """A square patch at one of the sixteen places for each input, at random."""
+    masks = Places().masks(x, epsilon)
+    return Patch(x, epsilon, masks[draws.integers(len(masks), draw=1).to(x.device)])
+
+
 def spread(room: int, number: int) -> list[int]:
     """At most `number` places in 0 .. room, in equal steps from end to end; the middle for one."""
     if number == 1:

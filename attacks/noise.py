@@ -8,7 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from attacks._ball import ball, unit
+from attacks._ball import Feasible, ball, unit
+from attacks._patch import somewhere
 from attacks._require import at_least_one
 from harness.types import Budget, Draws, Needs, View
 
@@ -17,12 +18,13 @@ from harness.types import Budget, Draws, Needs, View
 class Noise:
     """The first of `repeats` random perturbations that fools the system, else the last.
 
-    Uniform in the linf ball, uniform on the l2 sphere, uniform values at epsilon elements for l0; then into the box.
+    Uniform in the linf ball, uniform on the l2 sphere, uniform values at epsilon pixels for l0 and, for patch, in a
+    square at one of the sixteen places where `patch_pgd` searches; then into the box.
     """
 
     repeats: int = 10
 
-    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l0")
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l0", "patch")
     needs: ClassVar[Needs] = "decision"
     minimal: ClassVar[bool] = False
 
@@ -35,7 +37,10 @@ class Noise:
         standing = torch.arange(len(x), device=x.device)
         for repeat in range(self.repeats):
             mine = draws[standing].stream(repeat)
-            feasible = ball(x[standing], budget)
+            if budget.norm == "patch":
+                feasible: Feasible = somewhere(x[standing], budget.epsilon, mine)
+            else:
+                feasible = ball(x[standing], budget)
             if budget.norm == "l2":
                 sphere = unit(mine.normal(*x.shape[1:]).to(x))
                 candidate = feasible.project(feasible.x + budget.epsilon * sphere)

@@ -22,7 +22,7 @@ class Transfer:
     source: Spec = Spec.of("victim", "self", seed=1)
     attack: Spec = Spec.of("attack", "pgd")
 
-    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l0")
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0", "patch")
     needs: ClassVar[Needs] = "decision"
     minimal: ClassVar[bool] = False
     knowledge: ClassVar[tuple[str, ...]] = ("oblivious",)  # it counts at an adaptive headline as well
@@ -38,4 +38,4 @@ class Transfer:
             )
         inner = Budget(budget.norm, float("inf"), budget.queries) if attack.minimal else budget
         candidate = attack.perturb(View.of(source), x, y, inner, draws)
-        return ball(x, budget).project(candidate.clone())
+        return ball(x, budget).project(candidate.clone()) if attack.minimal else candidate
