@@ -56,9 +56,10 @@ def places(position: tuple[Tensor, Tensor], size: tuple[int, int], image: tuple[
 
 @lru_cache(maxsize=64)
 def bump(tall: int, wide: int, *, sideways: bool) -> Tensor:
-    """Two hills (not to be written to) of opposite sign in the halves of a rectangle (one above, or beside the other), of length one together.
+    """Two hills of opposite sign in the halves of a rectangle, of length one together; not to be written to.
 
-    A hill falls in square rings round its middle, by one over the square of their number (ibid., section 3.2).
+    One above, or beside the other. A hill falls in square rings round its middle, by one over the square of their number
+    (ibid., section 3.2).
     """
     if tall == wide == 1:
         return torch.ones(1, 1)

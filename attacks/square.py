@@ -131,7 +131,7 @@ def _ahead(done: int, moves: int, inputs: int) -> int:
         2 ** done.bit_length(),
         *(place + 1 for place in HALVINGS if place >= done),
     ]
-    return min(most, min(ends) - done)
+    return int(min(most, min(ends) - done))
 
 
 @dataclass(frozen=True)
