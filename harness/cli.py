@@ -76,6 +76,16 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument("defense", help="file.py:Class, or the name of a part")
     submit.add_argument("--grid", default="official", help="the grid that ranks (default: official)")
     _grid_options(submit)
+    selftest = add("selftest", _selftest, "score an attack: what it finds of what is known to be there")
+    selftest.add_argument("attack", help="a name, file.py:Class, or a grid's line such as 'pgd: {steps: 10}'")
+    selftest.add_argument("--dataset", default="digits")
+    selftest.add_argument("--victim", default="cnn", help="a name or a grid's line")
+    selftest.add_argument("--norm", choices=("linf", "l2"), help="default: each of these that the attack has")
+    selftest.add_argument("--epsilon", help="of --norm (default: 0.15 in linf, 1 in l2)")
+    selftest.add_argument("--inputs", type=int, default=100, metavar="N", help="number of test inputs (default: 100)")
+    selftest.add_argument("--part", action="append", help="binarisation, inverted or broken, only; may be repeated")
+    selftest.add_argument("--device", default="cpu", help="cpu or cuda")
+    selftest.add_argument("--executor", choices=("serial", "processes", "ray"), help="as for run")
     add("sync", _sync, "write to MLflow what the records hold and MLflow lacks")
     ui = add("ui", _ui, "open MLflow's UI on the run folder")
     ui.add_argument("--port", type=int, default=5000)
@@ -353,6 +363,19 @@ def _say_verdict(answer: dict[str, Any]) -> None:
     if again and again["robust_accuracy"]:
         robust = 100 * again["robust_accuracy"]["value"]
         print(f"confirmed on {again['inputs']} other test images: robust accuracy {robust:.1f} %")
+
+
+def _selftest(arguments: argparse.Namespace) -> int:
+    from harness import selftest
+
+    options = {name: getattr(arguments, name) for name in ("dataset", "victim", "norm", "epsilon", "inputs", "device")}
+    parts = arguments.part or selftest.PARTS
+    with _printing_aside():
+        answer = selftest.selftest(
+            arguments.attack, parts=parts, home=arguments.home, executor=_executor(arguments), **options
+        )
+    print(json.dumps(answer, default=float) if arguments.json else selftest.text(answer))
+    return 0 if answer["passed"] else 1
 
 
 def _sync(arguments: argparse.Namespace) -> int:
