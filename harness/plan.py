@@ -19,8 +19,8 @@ _ENGINE = {
     "calibrate": ("harness.system",),
     "probe": ("harness.system", "harness.probe"),
     "stand_in": ("harness.stand_in", "harness.draws"),
-    "pilot": ("harness.craft",),
-    "craft": ("harness.craft",),
+    "pilot": ("harness.views", "harness.draws"),
+    "craft": ("harness.views", "harness.draws"),
     "observe": ("harness.system", "harness.draws"),
     "study": ("harness.draws",),
 }
@@ -131,9 +131,9 @@ class Plan:
 def engine(kind: str) -> str:
     """Digest of the harness's own code that decides a kind of result."""
     files = [module_file(module) for module in _ENGINE[kind]]
-    perform = module_file("harness.perform")
-    own = [tree_digest(perform)] if perform and kind in ("calibrate", "probe", "observe") else []
-    return digest([code_digest(file) for file in files if file] + own)
+    performing = {"pilot": "craft", "craft": "craft", "calibrate": "perform", "probe": "perform", "observe": "perform"}
+    own = module_file(f"harness.{performing[kind]}") if kind in performing else None
+    return digest([code_digest(file) for file in files if file] + ([tree_digest(own)] if own else []))
 
 
 def _key(kind: str, /, **content: Any) -> str:
