@@ -52,7 +52,7 @@ def _figure(norm: str, threats: dict[Threat, Interval], clean: Interval | None, 
     marked = headline.epsilon if headline.norm == norm and headline.epsilon in epsilons else None
     picture = element(
         "svg",
-        _axes(scale, epsilons, _text.norm(norm)),
+        _axes(scale, epsilons, _text.axis(norm)),
         _headline(scale, marked) if marked else None,
         joined(_line(name, points, scale) for name, points in reversed(drawn.items())),
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
@@ -63,7 +63,7 @@ def _figure(norm: str, threats: dict[Threat, Interval], clean: Interval | None, 
     return element("figure", picture, element("figcaption", legend), class_="curve")
 
 
-def _axes(scale: Scale, epsilons: Sequence[float], norm: str) -> Markup:
+def _axes(scale: Scale, epsilons: Sequence[float], title: str) -> Markup:
     parts = []
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         height = f"{scale.y(share):.1f}"
@@ -77,7 +77,6 @@ def _axes(scale: Scale, epsilons: Sequence[float], norm: str) -> Markup:
             parts.append(_label(_text.size(epsilon), place, bottom + 17, "middle"))
             last = place
     parts.append(_label("robust accuracy, % (band: 95 % interval)", 4, 13, "start", "title"))
-    title = f"size of the perturbation ε in {norm}, inputs in [0, 1]"
     parts.append(_label(title, (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, "middle", "title"))
     return joined(parts)
 

@@ -28,7 +28,7 @@ def gallery(pictures: Any) -> Markup | None:
 def _input(item: Mapping[str, Any]) -> Markup:
     label, prediction = plain(item.get("label")) or "?", plain(item.get("prediction")) or "?"
     norm, epsilon = plain(item.get("norm")), number(item.get("epsilon"))
-    ball = f"{_text.norm(norm)} {_text.size(epsilon)}" if norm and epsilon is not None else ""
+    ball = _text.ball(norm, epsilon) if norm and epsilon is not None else ""
     distance = number(item.get("distance"))
     details = [plain(item.get("attack")), ball, f"distance {distance:.3g}" if distance is not None else ""]
     kinds = (("clean", label), ("adversarial", prediction), ("difference", "difference"))

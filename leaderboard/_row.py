@@ -48,7 +48,7 @@ def key(threat: Threat) -> str:
 
 
 def _two_lines(threat: Threat) -> tuple[str, str]:
-    return f"{_text.norm(threat.norm)} {_text.size(threat.epsilon)}", f"% {threat.knowledge}"
+    return _text.ball(threat.norm, threat.epsilon), f"% {threat.knowledge}"
 
 
 def head(board: Board) -> Markup:

@@ -9,7 +9,7 @@ from leaderboard._values import bounded
 
 MISSING = "–"
 THIN = "\u2009"
-_NORMS = {"linf": "ℓ∞", "l2": "ℓ2", "l0": "ℓ0"}
+_NORMS = {"linf": "ℓ∞", "l2": "ℓ2", "l1": "ℓ1", "l0": "ℓ0"}
 
 
 def percent(value: Interval | None) -> str:
@@ -52,9 +52,21 @@ def norm(name: str) -> str:
     return _NORMS.get(name, name)
 
 
+def ball(name: str, epsilon: float) -> str:
+    """What may be changed: ℓ∞ 0.1, or patch 5×5 px."""
+    return f"{norm(name)} {epsilon:g}×{epsilon:g} px" if name == "patch" else f"{norm(name)} {size(epsilon)}"
+
+
+def axis(name: str) -> str:
+    """What epsilon means in a norm, as the title of an axis."""
+    if name == "patch":
+        return "side of the patch, pixels"
+    return f"size of the perturbation ε in {norm(name)}, inputs in [0, 1]"
+
+
 def threat(value: Threat) -> str:
     """A threat in a few words: ℓ∞ 0.1, adaptive."""
-    return f"{norm(value.norm)} {size(value.epsilon)}, {value.knowledge}"
+    return f"{ball(value.norm, value.epsilon)}, {value.knowledge}"
 
 
 def count(value: float | None) -> str:
