@@ -132,10 +132,10 @@ def on_boundary(x: Tensor, norm: str, radius: float, draws: Draws, number: int) 
 def _at_length(x: Tensor, direction: Tensor, length: Tensor) -> Tensor:
     """Points of the box at Euclidean distances (B, number) from x, along directions (B, number, *S) cut by the box.
 
-    The distance reached is concave in the stretch of the direction, so that the iteration rises to it.
+    The distance reached is concave in the stretch of the direction, so that the iteration rises to it from below.
     """
     ones = (1,) * (x.ndim - 1)
-    stretch = torch.ones_like(length)
+    stretch = length / direction.flatten(2).norm(dim=2).clamp_min(1e-12)
     moved = x[:, None]
     for _ in range(12):
         moved = (x[:, None] + direction * stretch.view(*stretch.shape, *ones)).clamp_(0, 1)
