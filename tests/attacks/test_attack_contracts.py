@@ -8,17 +8,29 @@ import torch
 from attacks.carlini_wagner import CarliniWagner
 from attacks.fgsm import FGSM
 from attacks.foolbox import Foolbox
+from attacks.grey_patch import GreyPatch
 from attacks.noise import Noise
+from attacks.patch_nag import PatchNAG
+from attacks.patch_pgd import PatchPGD
 from attacks.pgd import PGD
 from harness.draws import CounterDraws
+from harness.rounding import distance
 from harness.types import Budget, View
 
 CASES = [
     (attack, norm)
-    for attack in (Noise(), FGSM(), PGD(steps=5), PGD(steps=3, restarts=2, momentum=0.9, targeted=2))
+    for attack in (
+        Noise(),
+        FGSM(),
+        PGD(steps=5),
+        PGD(steps=3, restarts=2, momentum=0.9, targeted=2),
+        GreyPatch(),
+        PatchPGD(steps=4, restarts=2),
+        PatchNAG(steps=4, height=1),
+    )
     for norm in attack.norms
 ] + [(CarliniWagner(steps=30, constants=4, constant=0.1), "l2")]
-EPSILON = {"linf": 0.07, "l2": 0.5, "l0": 4.0}
+EPSILON = {"linf": 0.07, "l2": 0.5, "l0": 4.0, "patch": 3.0}
 
 
 @pytest.mark.parametrize(
@@ -50,7 +62,12 @@ def test_contract(digits, draws, attack, norm, early_exit):
     assert attacked.min() >= 0
     assert attacked.max() <= 1
     change = (attacked - x).double().flatten(1)
-    length = {"linf": change.abs().amax(1), "l2": change.norm(dim=1), "l0": (change != 0).sum(1)}[norm]
+    length = {
+        "linf": change.abs().amax(1),
+        "l2": change.norm(dim=1),
+        "l0": (change != 0).sum(1),
+        "patch": distance(attacked, x, "patch"),
+    }[norm]
     assert (length <= budget.epsilon * (1 + 1e-6)).all()
     assert torch.equal(attack.perturb(view, x, y, budget, draws), attacked)
     rows = torch.tensor([40, 3, 17])
