@@ -409,8 +409,8 @@ def _stored(plan: Plan, cell: Cell, rows: tuple[int, int]) -> tuple[tuple[str, s
 def _before(plan: Plan, cell: Cell) -> tuple[Attempt, ...]:
     """The attempts so far on a system in a norm: what a step of a schedule need not repeat."""
     assert cell.attempt is not None
-    norm = cell.attempt.norm
-    return tuple(dict.fromkeys(s.attempt for s in plan.steps.get(cell.system, ()) if s.attempt.norm == norm))
+    earlier = (step.attempt for step in plan.steps.get(cell.system, ()) if step.attempt != cell.attempt)
+    return tuple(dict.fromkeys(attempt for attempt in earlier if attempt.norm == cell.attempt.norm))
 
 
 def _pilot(plan: Plan, cell: Cell, stage: _Stage, after: tuple[str, ...]) -> Task:

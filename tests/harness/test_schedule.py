@@ -89,6 +89,11 @@ def test_the_record_names_what_the_pilot_kept_and_which_part_broke_what(ran: tup
     assert set(cell["parts"]) <= set(cell["pilot"]["kept"])
 
 
+def test_there_is_one_pilot_however_many_shards() -> None:
+    plan = api.plan_of(api.read_grid({**GRID, "shard": 20}))
+    assert sum(task.kind == "pilot" for task in plan.tasks.values()) == 1
+
+
 def test_replay_offers_the_other_rows_and_never_its_own(ran: tuple[Path, api.Result]) -> None:
     for record in ran[1].records:
         cell = next(c for c in record["cells"] if c["attack"] == "replay")
