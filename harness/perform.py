@@ -15,22 +15,25 @@ from harness.craft import craft, pilot, stand_in, test_inputs, unpacked
 from harness.data import Data, key_of, some_rows
 from harness.draws import CounterDraws
 from harness.loading import Loader, required_methods, seeded
+from harness.loops import slowdown
 from harness.plan import Pipeline, Task
 from harness.rounding import distance, inside, to_levels
 from harness.spec import build
 from harness.system import ContractError, System, answers, calibrate
 from harness.types import Draws, Split, State
 
-OUTCOME = ("index", "epsilon", "draw", "label", "prediction", "margin", "accepted", "distance", "valid", "attacked")
+_JUDGED = ("label", "prediction", "margin", "accepted", "distance", "valid", "attacked")
+OUTCOME = ("index", "epsilon", "draw", *_JUDGED, "loss")
 Facts = dict[str, Any]
 _CHUNK = 512
 
 
 def perform(task: Task, loader: Loader) -> tuple[Any, Facts]:
     """Do a task; returns its result and what is worth recording beside it (seconds, passes)."""
-    start = time.perf_counter()
+    start, used = time.perf_counter(), time.process_time()
     result, facts = _PERFORM[task.kind](task, loader)
-    return result, {"seconds": time.perf_counter() - start, **facts}
+    seconds, core_seconds = time.perf_counter() - start, time.process_time() - used
+    return result, {"seconds": seconds, "core_seconds": core_seconds, **facts}
 
 
 def _data(task: Task, loader: Loader) -> Data:
@@ -102,7 +105,8 @@ def probe(task: Task, loader: Loader) -> tuple[dict[str, Any], Facts]:
     system = loader.system(task.pipeline, rate=options["rate"])
     data = _data(task, loader).split("test")
     data = data[torch.arange(min(200, len(data)), device=data.y.device)]
-    return probing.probe(system, data, epsilon=options["epsilon"]), {"inputs": len(data)}
+    found = probing.probe(system, data, epsilon=options["epsilon"])
+    return found, {"inputs": len(data), "slowdown": slowdown(system, data)}
 
 
 def observe(task: Task, loader: Loader) -> tuple[pd.DataFrame, Facts]:
@@ -115,10 +119,9 @@ def observe(task: Task, loader: Loader) -> tuple[pd.DataFrame, Facts]:
     number = options["selection"] + options["scoring"] if system.random else 1
     if task.attempt is None:
         seen = data if task.shift is None else _shifted(task, data, loader)
-        frame = _watch(system, seen, seen.x, draws, number=number, strict=task.shift is None)
-        return pd.DataFrame(frame | {"epsilon": 0.0, "distance": 0.0, "valid": True, "attacked": False})[
-            list(OUTCOME)
-        ], {"inputs": len(seen)}
+        columns = _watch(system, seen, seen.x, draws, number=number, strict=task.shift is None)
+        columns |= {"epsilon": 0.0, "distance": 0.0, "valid": True, "attacked": False, "loss": float("nan")}
+        return pd.DataFrame(columns)[list(OUTCOME)], {"inputs": len(seen)}
     assert task.craft is not None
     crafted = loader.store.get(task.craft, device=loader.device)
     frames = []
@@ -128,10 +131,13 @@ def observe(task: Task, loader: Loader) -> tuple[pd.DataFrame, Facts]:
         rows = seen.nonzero()[:, 0]
         threat = (task.attempt.norm, epsilon)
         if len(rows):
-            frames.append(_attacked(system, data[rows], x_adv[rows], threat, draws=draws[rows], number=number))
+            frame = _attacked(system, data[rows], x_adv[rows], threat, draws=draws[rows], number=number)
+            loss = crafted.get(f"note.loss.{place}")
+            frame["loss"] = float("nan") if loss is None else loss[rows].double().repeat(number).cpu().numpy()
+            frames.append(frame)
         if len(rows) < len(data):
             frames.append(_left_alone(data[~seen], epsilon))
-    return pd.concat(frames, ignore_index=True), {"inputs": len(data)}
+    return pd.concat(frames, ignore_index=True)[list(OUTCOME)], {"inputs": len(data)}
 
 
 def _attacked(
@@ -142,7 +148,7 @@ def _attacked(
     far = distance(x_adv, data.x, norm).cpu().numpy()
     valid = inside(x_adv, data.x, norm, epsilon).cpu().numpy()
     columns |= {"epsilon": epsilon, "distance": list(far) * number, "valid": list(valid) * number, "attacked": True}
-    return pd.DataFrame(columns)[list(OUTCOME)]
+    return pd.DataFrame(columns)
 
 
 def _left_alone(data: Split, epsilon: float) -> pd.DataFrame:
@@ -150,7 +156,7 @@ def _left_alone(data: Split, epsilon: float) -> pd.DataFrame:
     label = data.y.cpu().numpy()
     columns = {"index": data.index.cpu().numpy(), "epsilon": epsilon, "draw": 0, "label": label, "prediction": label}
     rest = {"margin": float("nan"), "accepted": True, "distance": 0.0, "valid": True, "attacked": False}
-    return pd.DataFrame(columns | rest)[list(OUTCOME)]
+    return pd.DataFrame(columns | rest | {"loss": float("nan")})[list(OUTCOME)]
 
 
 def _watch(system: System, data: Split, x: Tensor, draws: Draws, *, number: int, strict: bool) -> dict[str, Any]:

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor
 
 from harness.gradients import Forward
+from harness.loops import autograd
 from harness.system import ContractError, System
 from harness.types import Draws, Loaded, Outputs, Split
 from harness.views import through
 
 DIRECTIONS = 8
 ASKED = 64  # inputs on which gradients are compared
+QUERIES, QUERIED = 50, 4  # steps of an attack, and the inputs that it steps from, before answers are compared
 
 
 def probe(system: System, data: Split, *, epsilon: float) -> dict[str, Any]:
@@ -26,6 +28,7 @@ def probe(system: System, data: Split, *, epsilon: float) -> dict[str, Any]:
         "gradient": gradient(system, data),
         "mismatch": mismatch(system, data, epsilon=epsilon),
         "repeat": repeat(system, data),
+        "autograd": autograd(system, data),
         "probabilities": probabilities(system, data),
     }
     return found | estimators(system, data[torch.arange(min(ASKED, len(data)), device=data.y.device)], found)
@@ -89,7 +92,7 @@ def _similar(slope: Tensor, known: Tensor) -> bool:
 
 
 def keeps_contract(system: System, data: Split) -> None:
-    """The answers to clean inputs are finite and inputs are not written to."""
+    """The answers to clean inputs are finite, of at least two classes and one logit for each; inputs are not written to."""
     x = data.x.clone()
     with torch.no_grad():
         outputs = system(x, data.draws)
@@ -105,6 +108,11 @@ def keeps_contract(system: System, data: Split) -> None:
         _precise(system.classifier(z), "the classifier")
     if not torch.equal(x, data.x):
         raise ContractError("the system writes to its input; work on a copy (x.clone())")
+    classes = outputs.logits.shape[1]
+    if classes < 2 or classes != data.num_classes:
+        raise ContractError(
+            f"the classifier gives {classes} logits; expected one for each of the {data.num_classes} classes, and at least 2"
+        )
     if not bool(torch.isfinite(outputs.logits).all()):
         bad = int((~torch.isfinite(outputs.logits).all(1)).sum())
         raise ContractError(f"logits are not finite on {bad} of {len(x)} clean inputs")
@@ -149,9 +157,10 @@ def _gradient(forward: Forward, x: Tensor, y: Tensor, draws: Draws) -> tuple[Ten
 
 
 def gradient(system: System, data: Split) -> dict[str, Any]:
-    """How many inputs have a class or detection margin whose gradient is zero or not finite."""
+    """How many inputs have a class or detection margin, or a cross-entropy, whose gradient is zero or not finite."""
     try:
         classes, detection = _gradient(system, data.x, data.y, data.draws)
+        entropy = _cross_entropy(system, data)
     except RuntimeError as error:
         return {"error": str(error).splitlines()[0], "unusable": len(data), "inputs": len(data)}
     unusable = _unusable(classes)
@@ -160,7 +169,17 @@ def gradient(system: System, data: Split) -> dict[str, Any]:
         flat = _unusable(detection)
         found["detection_unusable"] = int(flat.sum())
         unusable = unusable | flat
-    return found | {"unusable": int(unusable.sum())}
+    return found | {"unusable": int(unusable.sum()), "cross_entropy_unusable": int(_unusable(entropy).sum())}
+
+
+def _cross_entropy(system: System, data: Split) -> Tensor:
+    """Gradient of cross-entropy, which rounds to zero where the logits are far apart: (B, *S), zeros where cut."""
+    x = data.x.clone().requires_grad_()
+    loss = torch.nn.functional.cross_entropy(system(x, data.draws).logits, data.y, reduction="sum")
+    if not loss.requires_grad:
+        return torch.zeros_like(x)
+    (found,) = torch.autograd.grad(loss, x, allow_unused=True, materialize_grads=True)
+    return found
 
 
 def _unusable(gradient: Tensor) -> Tensor:
@@ -205,17 +224,19 @@ def _cosine(a: Tensor, b: Tensor) -> float | None:
 
 @torch.no_grad()
 def repeat(system: System, data: Split) -> dict[str, Any]:
-    """Share of inputs whose answer changes: the same batch again, reversed, halved, and in gradient mode."""
-    base = _answer(system, data)
+    """Inputs whose answer changes: the same batch again, reversed, halved, in gradient mode, and after queries of an attack."""
+    base = system(data.x, data.draws)
     spread = float((base.logits - base.logits.mean(1, keepdim=True)).abs().mean()) or 1.0
     rows = torch.arange(len(data), device=data.y.device)
     back, half = rows.flip(0), max(1, len(data) // 2)
-    again = _answer(system, data)
-    reverse = _answer(system, data[back])[back]
-    halves = [_answer(system, data[part]) for part in (rows[:half], rows[half:]) if len(part)]
+    again = system(data.x, data.draws)
+    reverse = _answer(system, data, back)[back]
+    halves = [_answer(system, data, part) for part in (rows[:half], rows[half:]) if len(part)]
     with torch.enable_grad():
         graded = system(data.x.clone().requires_grad_(), data.draws)
-    found = {"again": again, "reversed": reverse, "gradient_mode": graded}
+    _attack(system, data[rows[:QUERIED]])
+    queried = system(data.x, data.draws)
+    found = {"again": again, "reversed": reverse, "gradient_mode": graded, "queried": queried}
     changes = {name: _changed(base, other, spread) for name, other in found.items()}
     joined = Outputs(
         torch.cat([h.logits for h in halves]),
@@ -224,8 +245,27 @@ def repeat(system: System, data: Split) -> dict[str, Any]:
     return {"inputs": len(data), **changes, "halved": _changed(base, joined, spread)}
 
 
-def _answer(system: System, data: Split) -> Outputs:
-    return system(data.x, data.draws)
+def _answer(system: System, data: Split, rows: Tensor) -> Outputs:
+    """The answers to a batch of some of the inputs; raises ContractError where the system fails on it."""
+    try:
+        return system(data.x[rows], data.draws[rows])
+    except Exception as error:
+        raise ContractError(
+            f"the system answers a batch of {len(data)} inputs but fails on {len(rows)} of them "
+            f"({type(error).__name__}: {error}); a part must take batches of every size"
+        ) from error
+
+
+def _attack(system: System, data: Split) -> None:
+    """Queries as an attack makes them: signed steps along the gradient of the class margin."""
+    x = data.x
+    for step in range(QUERIES):
+        try:
+            with torch.enable_grad():
+                slope, _ = _gradient(system, x, data.y, data.draws.stream(step))
+        except RuntimeError:
+            slope = torch.zeros_like(x)
+        x = (x + 0.01 * slope.sign()).clamp(0, 1)
 
 
 def _changed(base: Outputs, other: Outputs, spread: float) -> int:

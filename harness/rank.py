@@ -85,7 +85,7 @@ def robustness(outcomes: pd.DataFrame, threat: Threat, *, attack: str | None = N
     tables = [_rates(clean, index)]
     names = [""]
     for name, rows in attacked.groupby("attack", sort=False):
-        for _, cell in rows.groupby(["epsilon", "knowledge"], sort=False):
+        for _, cell in rows.groupby(["epsilon", "knowledge", "check"], sort=False):
             tables.append(_rates(cell, index))
             names.append(str(name))
     selected = np.stack([table[0] for table in tables])
@@ -223,7 +223,45 @@ def _value(record: Mapping[str, Any]) -> float:
     return float(value) if value is not None and not math.isnan(value) else -1.0
 
 
+def implausible(record: Mapping[str, Any], peers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A flag: a detector holds more at epsilon than any classifier of its group at epsilon / 2, by intervals and two points.
+
+    From a detector robust at epsilon follows a classifier robust at epsilon / 2, if an inefficient one: such a detector
+    asks for scrutiny. Source: Tramer 2022, "Detecting adversarial examples is (nearly) as hard as classifying them".
+    """
+    head, name = record["headline"], "implausible"
+    half = [
+        (peer["defense"], threat["robust_accuracy"])
+        for peer in peers
+        for threat in peer.get("threats") or []
+        if "detector" not in (peer.get("roles") or [])
+        and (threat["norm"], threat["knowledge"]) == (head["norm"], head["knowledge"])
+        and math.isclose(threat["epsilon"], head["epsilon"] / 2, rel_tol=1e-6)
+    ]
+    flag: dict[str, Any] = {"name": name, "fired": None, "value": None, "evidence": {}, "severity": "info"}
+    if not half:
+        return flag | {"text": f"not evaluated: no classifier was attacked at half of epsilon, {head['epsilon'] / 2:g}"}
+    defense, best = max(half, key=lambda pair: float(pair[1]["value"]))
+    own = record["metrics"]["robust_accuracy"]
+    difference = own["value"] - best["value"]
+    text = (
+        f"robust {100 * own['value']:.1f} % at epsilon {head['epsilon']:g}; the best classifier, {defense}, "
+        f"{100 * best['value']:.1f} % at half of it"
+    )
+    evidence = {"detector": own, "classifier": best, "defense": defense}
+    fired = difference > 0.02 and own["low"] > best["high"]
+    return flag | {"fired": fired, "value": difference, "text": text, "evidence": evidence}
+
+
+def _doubted(record: Mapping[str, Any], peers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The record with the flag that needs other rows, where it is a detector's."""
+    if "detector" not in (record.get("roles") or []):
+        return record
+    return {**record, "flags": [*(record.get("flags") or []), implausible(record, peers)]}
+
+
 def _ranked(members: Sequence[Mapping[str, Any]]) -> list[Ranked]:
+    members = [_doubted(member, members) for member in members]
     robust = _robust(members)
     pairs = [(i, j) for i in range(len(members)) for j in range(i)]
     tests = [paired(robust[i], robust[j]) for i, j in pairs]

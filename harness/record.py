@@ -59,11 +59,14 @@ def evidence(plan: Plan, system: System, store: Store, read: Callable[[Task], An
         "rate": plan.grid.rate,
         "calibrated": _calibrated(store, pipeline.calibration),
         "surrogate": any(_declares_surrogate(spec) for spec in system.defenses),
+        "classes": build(system.dataset).num_classes,
+        "needs": {label(t.attempt.attack): validity.needs(t.attempt.attack) for t in tasks if t.attempt},
     }
     probe = plan.probes[system]
-    probed = store.record(probe.key) is not None
+    probed = store.record(probe.key)
     missing = missing if probed else [probe, *missing]
-    return Evidence(outcomes, read(probe) if probed else None, tasks, missing, read)
+    told = {**read(probe), "slowdown": probed["facts"].get("slowdown")} if probed else None
+    return Evidence(outcomes, told, tasks, missing, read)
 
 
 def _annotated(task: Task, frame: pd.DataFrame, selection: int) -> pd.DataFrame:
@@ -249,6 +252,7 @@ def cells(found: Evidence, store: Store, *, checks: bool = False) -> list[dict[s
     for (attack, norm, knowledge, flag, moved), tasks in attempts.items():
         same = (table["attack"] == attack) & (table["norm"] == norm) & (table["knowledge"] == knowledge)
         group = table[same & (table["check"] == flag) & (table["cell"] == _cell_name(tasks[0]))]
+        group = group.assign(cell="attack") if moved else group
         cost = _cost([str(task.craft) for task in tasks], store) | _told(tasks, store)
         for epsilon in sorted(group["epsilon"].unique().tolist()):
             cell = _cell(table, group[group["epsilon"] == epsilon], Threat(norm, epsilon, knowledge), attack)

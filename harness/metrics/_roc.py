@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harness.rank import counted
-from harness.types import Threat
+from harness.rank import Z, counted
+from harness.types import Interval, Threat
 
 Array = np.ndarray[Any, Any]
 
@@ -36,3 +37,14 @@ def auroc(clean: Array, attacked: Array) -> float:
     below = np.searchsorted(ordered, attacked, side="left")
     level = np.searchsorted(ordered, attacked, side="right")
     return float(((below + level) / 2).mean() / len(clean))
+
+
+def area_interval(area: float, first: int, second: int) -> Interval:
+    """An area between so many inputs on either side, with its 95 % interval (Hanley and McNeil 1982, eq. 1).
+
+    first: of those that should score higher.
+    """
+    one, two = area / (2 - area), 2 * area * area / (1 + area)
+    variance = area * (1 - area) + (first - 1) * (one - area * area) + (second - 1) * (two - area * area)
+    half = Z * math.sqrt(max(variance, 0.0) / (first * second))
+    return Interval(area, max(0.0, area - half), min(1.0, area + half))

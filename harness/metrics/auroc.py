@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import pandas as pd
 
-from harness.metrics._roc import auroc, margins
-from harness.rank import Z
+from harness.metrics._roc import area_interval, auroc, margins
 from harness.types import Interval, Threat
 
 
@@ -27,8 +25,5 @@ class Auroc:
         found = margins(outcomes, headline)
         if found is None:
             return None
-        area, n = auroc(*found), len(found[0])
-        first, second = area / (2 - area), 2 * area * area / (1 + area)
-        variance = (area * (1 - area) + (n - 1) * (first - area * area) + (n - 1) * (second - area * area)) / (n * n)
-        half = Z * math.sqrt(max(variance, 0.0))
-        return Interval(area, max(0.0, area - half), min(1.0, area + half))
+        number = len(found[0])
+        return area_interval(auroc(*found), number, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -46,6 +47,8 @@ def test_a_smooth_network_is_sound(network: nn.Module, data: Split) -> None:
     assert set(found["repeat"].values()) == {0, 60}
     assert found["probabilities"] is False
     assert found["random_declared"] is False
+    assert found["autograd"] is False
+    assert found["gradient"]["cross_entropy_unusable"] == 0
 
 
 def test_quantised_input_has_no_gradient(network: nn.Module, data: Split) -> None:
@@ -101,6 +104,65 @@ def test_repeat_tells_what_changes(network: nn.Module, data: Split) -> None:
     assert (mode["again"], mode["reversed"], mode["halved"]) == (0, 0, 0)
     margin = probe.repeat(system(network, lambda x: x.flatten(1).mean(1) + 20 * x.mean(), role="detector"), data)
     assert margin["halved"] > 0
+
+
+def test_a_system_that_changes_after_queries_is_found(network: nn.Module, data: Split) -> None:
+    calls = [0]
+
+    def counting(x: Tensor) -> Tensor:
+        calls[0] += 1
+        return x if calls[0] <= 30 else x * 0.5
+
+    found = probe.repeat(system(network, counting), data)
+    assert found["queried"] > 30
+    assert {count for name, count in found.items() if name not in ("queried", "inputs")} == {0}
+
+
+def test_queries_of_a_system_without_a_gradient(network: nn.Module, data: Split) -> None:
+    class Refuses(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: object, x: Tensor) -> Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: object, gradient: Tensor) -> Tensor:  # type: ignore[override]
+            raise RuntimeError("no gradient here")
+
+    assert probe.repeat(system(network, Refuses.apply), data)["queried"] == 0
+
+
+def test_cross_entropy_alone_can_be_flat(network: nn.Module, data: Split) -> None:
+    right = replace(data, y=network(data.x).argmax(1))
+    found = probe.gradient(system(lambda x: 1e5 * network(x)), right)
+    assert found["unusable"] == 0
+    assert found["cross_entropy_unusable"] > 50
+
+
+@pytest.mark.parametrize("whole", [60, 1])
+def test_a_batch_of_another_size_that_fails_is_said(network: nn.Module, data: Split, whole: int) -> None:
+    """One part takes the whole batch only, another has a buffer of its size."""
+
+    def only(x: Tensor) -> Tensor:
+        if len(x) != 60:
+            raise ValueError(f"expected 60 inputs, got {len(x)}")
+        return x
+
+    buffer = torch.zeros(60, 1, 8, 8)
+    part: Call = only if whole == 60 else lambda x: x + buffer
+    with pytest.raises(ContractError, match=r"answers a batch of 60 inputs but fails on 30 of them .*every size"):
+        probe.probe(system(network, part), data, epsilon=0.2)
+
+
+@pytest.mark.parametrize("classes", [1, 9])
+def test_the_wrong_number_of_classes(network: nn.Module, data: Split, classes: int) -> None:
+    with pytest.raises(ContractError, match=f"gives {classes} logits; expected one for each of the 10 classes"):
+        probe.keeps_contract(system(lambda x: network(x)[:, :classes]), data)
+
+
+def test_one_class_only(network: nn.Module, data: Split) -> None:
+    alone = Split(data.x, torch.zeros_like(data.y), data.index, 1, 255, data.draws)
+    with pytest.raises(ContractError, match=r"gives 1 logits; .* at least 2"):
+        probe.keeps_contract(system(lambda x: network(x)[:, :1]), alone)
 
 
 def test_a_declared_random_part_repeats(network: nn.Module, data: Split) -> None:

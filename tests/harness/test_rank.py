@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,19 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from harness.rank import failures, group, holm, mcnemar, mean_interval, one_sided, paired, ranked, robustness, wilson
+from harness.rank import (
+    failures,
+    group,
+    holm,
+    implausible,
+    mcnemar,
+    mean_interval,
+    one_sided,
+    paired,
+    ranked,
+    robustness,
+    wilson,
+)
 from harness.types import Threat
 
 ADAPTIVE, OBLIVIOUS = Threat("linf", 0.2, "adaptive"), Threat("linf", 0.2, "oblivious")
@@ -77,6 +90,7 @@ def table(rows: list[dict[str, Any]]) -> pd.DataFrame:
     base = {
         "cell": "attack", "attack": "pgd", "norm": "linf", "epsilon": 0.2, "knowledge": "adaptive", "draw": 0, "label": 0,
         "prediction": 0, "margin": 0.0, "accepted": True, "distance": 0.1, "valid": True, "role": "score",
+        "check": "",
     }  # fmt: skip
     return pd.DataFrame([base | row for row in rows])
 
@@ -211,6 +225,42 @@ def test_ranks_and_ties() -> None:
         ("close", 1, True),
         ("worst", 3, False),
     ]
+
+
+def evaluated(value: float, halves: dict[float, float], *, roles: tuple[str, ...] = ("detector",)) -> dict[str, Any]:
+    """A system's robust accuracy of 1,000 inputs at epsilon 0.2 and, by epsilon, elsewhere."""
+    ones = int(1000 * value)
+    made = record("d", [1.0] * ones + [0.0] * (1000 - ones))
+    made["metrics"] = {"robust_accuracy": asdict(wilson(ones, 1000))}
+    threats = [
+        {"norm": "linf", "epsilon": e, "knowledge": "adaptive", "robust_accuracy": asdict(wilson(v * 1000, 1000))}
+        for e, v in halves.items()
+    ]
+    return made | {"roles": list(roles), "threats": threats}
+
+
+@pytest.mark.parametrize(
+    ("own", "classifier", "fired"),
+    [(0.6, {0.1: 0.5}, True), (0.52, {0.1: 0.5}, False), (0.6, {0.1: 0.7}, False), (0.6, {0.2: 0.5}, None)],
+)
+def test_a_detector_above_every_classifier_at_half_of_epsilon(
+    own: float, classifier: dict[float, float], fired: bool | None
+) -> None:
+    peers = [evaluated(own, {}), evaluated(0.1, classifier, roles=()), evaluated(0.9, {0.1: 0.2})]
+    found = implausible(peers[0], peers)
+    assert (found["fired"], found["severity"]) == (fired, "info")
+    flags = [place.record["flags"] for place in ranked(peers) if place.record["roles"]]
+    assert found in [flag for each in flags for flag in each]
+    assert all(not place.record["flags"] for place in ranked(peers) if not place.record["roles"])
+    assert all(not peer["flags"] for peer in peers)
+
+
+def test_inputs_left_alone_by_a_check_do_not_thin_out_what_broke_them() -> None:
+    """A check has the name of the grid's attack, and was not given the inputs that this had broken."""
+    first = outcomes({("apgd", 0.2, "adaptive"): [0, 1, 2]})
+    check = first[first["cell"] == "attack"].assign(check="not-converged", prediction=0, attacked=False)
+    found = robustness(pd.concat([first, check], ignore_index=True), ADAPTIVE)
+    assert found.robust.tolist() == [0.0] * 3 + [1.0] * 7
 
 
 def test_a_flagged_record_is_never_first_among_equals() -> None:
