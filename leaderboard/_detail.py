@@ -74,7 +74,8 @@ def _flag(flag: Flag) -> Markup:
     kind = ("warning" if flag.warning else "info") if flag.fired else "quiet"
     sign = {True: "⚑" if flag.warning else "○", False: "✓", None: "?"}[flag.fired]
     name = element("span", element("span", sign, class_="sign", aria_hidden="true"), flag.name, class_=f"badge {kind}")
-    evidence = "; ".join(f"{plain(key)}: {_short(value)}" for key, value in flag.evidence.items())
+    known = {**({} if flag.value is None else {"value": flag.value}), **flag.evidence}
+    evidence = "; ".join(f"{plain(key)}: {_short(value)}" for key, value in known.items())
     words = joined([element("span", state, class_="state"), " ", flag.text])
     return element("li", name, element("span", words, element("small", evidence) if evidence else None))
 

@@ -30,7 +30,13 @@ def section(board: Board) -> str:
     if board.superseded:
         lines[-1] += " · an earlier suite, not to be compared with the newer one"
     lines += [line for note in board.notes for line in ("", f"Note: {escaped(note)}")]
-    return "\n".join([*lines, "", table(board)])
+    return "\n".join([*lines, "", table(board), *_found(board)])
+
+
+def _found(board: Board) -> list[str]:
+    """The flags that fired, with what they found, a line for each."""
+    lines = [escaped(f"{row.name}: {flag.word}: {flag.text}") for row in board.rows for flag in row.fired]
+    return ["", *(f"- {line}" for line in lines)] if lines else []
 
 
 def table(board: Board) -> str:

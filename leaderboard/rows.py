@@ -39,6 +39,11 @@ class Flag:
             mapping(record.get("evidence")),
         )
 
+    @property
+    def word(self) -> str:
+        """The name, in parentheses where the flag only describes."""
+        return self.name if self.warning else f"({self.name})"
+
 
 @dataclass(frozen=True)
 class Row:
@@ -113,7 +118,7 @@ class Row:
     @property
     def remarks(self) -> str:
         """Fired flags and failures in words, for tables of text."""
-        words = [flag.name if flag.warning else f"({flag.name})" for flag in self.fired]
+        words = [flag.word for flag in self.fired]
         if self.failed:
             words.append(f"{len(self.failed)} failed task{'s' if len(self.failed) > 1 else ''}")
         return ", ".join(words)

@@ -46,7 +46,15 @@ def _board(board: Board, width: int) -> Group:
         grid.add_column(column.title, justify=justify, min_width=least or None, no_wrap=not wraps, overflow="fold")
     for row in board.rows:
         grid.add_row(*(column.text(row) for column in columns))
-    return Group(*heading, *notes, grid)
+    return Group(*heading, *notes, grid, *_found(board))
+
+
+def _found(board: Board) -> Iterator[Text]:
+    """The flags that fired, with what they found, a line for each."""
+    for row in board.rows:
+        for flag in row.fired:
+            sign, style = ("⚑", "yellow") if flag.warning else ("○", "dim")
+            yield Text(f"{sign} {row.name}: {flag.name}: {flag.text}", style=style)
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,13 @@ def test_what_the_script_gets(made):
     assert first["filter"]["threat"] == ["ℓ∞ 0.1, adaptive"]
 
 
+def test_every_flag_is_told_with_value_and_evidence(made):
+    flags = [made.flag("twins"), made.flag("random", fired=True), made.flag("not-converged", fired=None)]
+    text = page(boards([made.system(flags=flags)]))
+    assert text.count("value: 0.31; b: 31; inputs: 0, 1, 2") == 3
+    assert all(state in text for state in ("did not fire", "not evaluated", "fired"))
+
+
 def test_the_row_says_rank_interval_flags_and_what_broke_it(made):
     flags = [made.flag("zero-gradient", fired=True)]
     text = page(boards([made.system("a"), made.system("a", flags=flags)]))

@@ -32,6 +32,7 @@ def test_intervals_ties_flags_and_failures_are_words(made):
     first, second, third = lines(text)[2:]
     assert cells(first)[:4] == ["=1", "a", "50.0 (46.9–53.1)", "90.0"]
     assert cells(second)[-1] == "zero-gradient"
+    assert "- a: zero-gradient: gradient zero or not finite on 31 of 100 inputs" in text.splitlines()
     assert cells(third)[0] == cells(third)[2] == "–"
     assert cells(third)[-1] == "1 failed task"
 

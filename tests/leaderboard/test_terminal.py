@@ -23,6 +23,15 @@ def test_flags_are_whole_at_eighty_columns(made):
     assert "zero-gradient" in shown(boards([record]), width=80, colour=False)
 
 
+def test_fired_flags_say_what_they_found(made):
+    fired = made.flag("zero-gradient", fired=True)
+    record = made.system(flags=[fired, made.flag("random", fired=True, severity="info"), made.flag("twins")])
+    found = [line for line in shown(boards([record]), width=200, colour=False).splitlines() if ": " in line]
+    words = "gradient zero or not finite on 31 of 100 inputs"
+    assert found[-2:] == [f"⚑ none: zero-gradient: {words}", f"○ none: random: {words}"]
+    assert "twins" not in "".join(found)
+
+
 def test_colour_only_where_asked(made):
     found = boards([made.system()])
     assert "\x1b[" in shown(found, width=100, colour=True)
