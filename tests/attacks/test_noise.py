@@ -25,3 +25,13 @@ def test_more_repeats_never_break_fewer(digits, draws):
     broken = [network(Noise(repeats=n).perturb(view, x, y, budget, draws)).argmax(1) != y for n in (1, 30)]
     assert (broken[1] | ~broken[0]).all()
     assert broken[1].sum() > broken[0].sum()
+
+
+def test_a_random_patch_stands_at_one_of_the_sixteen_places(digits, draws):
+    _, x, y = digits
+    view = View(decide=None, fooled=lambda candidate, *_: torch.zeros(len(candidate), dtype=torch.bool))
+    changed = (Noise().perturb(view, x, y, Budget("patch", 3.0), draws) != x).any(1)
+    corners = {tuple(pixels.nonzero().amin(0).tolist()) for pixels in changed}
+    assert changed.flatten(1).sum(1).unique().tolist() == [9]
+    assert corners <= {(row, column) for row in (0, 2, 3, 5) for column in (0, 2, 3, 5)}
+    assert len(corners) > 10

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from attacks.carlini_wagner import CarliniWagner
+from attacks.patch_pgd import PatchPGD
 from attacks.pgd import PGD
 from attacks.transfer import Transfer
 from harness.types import Budget, View
@@ -29,3 +30,10 @@ def test_a_norm_that_the_nested_attack_lacks_is_an_error(digits, draws):
     network, x, y = digits
     with pytest.raises(ValueError, match="works in l2 only"):
         Transfer().perturb(View.of(network), x, y, Budget("linf", 0.1), draws, source=network, attack=CarliniWagner())
+
+
+def test_patches_of_another_network(digits, draws):
+    network, x, y = digits
+    blind, budget, attack = View(decide=None, fooled=None), Budget("patch", 3.0), PatchPGD(steps=4)
+    given = Transfer().perturb(blind, x, y, budget, draws, source=network, attack=attack)
+    assert torch.equal(given, attack.perturb(View.of(network), x, y, budget, draws))
