@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from harness import registry, validity
+from harness.contributions import contributions
 from harness.data import test_size
 from harness.gallery import gallery
 from harness.grid import Grid, System, role
@@ -249,14 +250,16 @@ def cells(found: Evidence, store: Store, *, checks: bool = False) -> list[dict[s
             axes = (label(task.attempt.attack), task.attempt.norm, task.attempt.knowledge, flag, moved)
             attempts.setdefault(axes, []).append(task)
     table = found.outcomes
+    beside = {} if checks else contributions(table)
     for (attack, norm, knowledge, flag, moved), tasks in attempts.items():
         same = (table["attack"] == attack) & (table["norm"] == norm) & (table["knowledge"] == knowledge)
         group = table[same & (table["check"] == flag) & (table["cell"] == _cell_name(tasks[0]))]
         group = group.assign(cell="attack") if moved else group
         cost = _cost([str(task.craft) for task in tasks], store) | _told(tasks, store)
         for epsilon in sorted(group["epsilon"].unique().tolist()):
-            cell = _cell(table, group[group["epsilon"] == epsilon], Threat(norm, epsilon, knowledge), attack)
-            named = {"flag": flag, "moved": moved} if checks else {}
+            threat = Threat(norm, epsilon, knowledge)
+            cell = _cell(table, group[group["epsilon"] == epsilon], threat, attack)
+            named = {"flag": flag, "moved": moved} if checks else beside.get((attack, threat), {})
             rows.append(cell | cost | named | {"keys": [task.key for task in tasks]})
     return rows
 
