@@ -25,6 +25,13 @@ class Column:
     style: str
 
 
+_REJECTING = (
+    ("strict_accuracy", "Strict", "% a rejection is a loss"),
+    ("noise_acceptance", "Noise", "% accepted"),
+    ("availability", "Available", "% under attack"),
+)
+
+
 def columns(board: Board) -> list[Column]:
     """The columns of a board; AUROC only where a system rejects, other threats as the grid has them."""
     found = [
@@ -36,10 +43,16 @@ def columns(board: Board) -> list[Column]:
     found += [Column(key(threat), *_two_lines(threat), True, "beside") for threat in board.beside]
     if any(row.metric("auroc") for row in board.rows):
         found.append(Column("auroc", "AUROC", "(95 %)", True, "auroc"))
+    found += [Column(metric, title, unit, True, "beside") for metric, title, unit in rejecting(board)]
     found.append(Column("seconds", "Time", "all tasks", False, "cost"))
     found.append(Column("forwards", "Forwards", "per input", False, "cost"))
     found.append(Column("parameters", "Parameters", "fitted", False, "cost"))
     return [*found, Column("flags", "Flags", "", False, "flags")]
+
+
+def rejecting(board: Board) -> list[tuple[str, str, str]]:
+    """What stands beside the robustness of systems that reject, where there are any: metric, title and unit."""
+    return [line for line in _REJECTING if any(row.metric(line[0]) for row in board.rows)]
 
 
 def key(threat: Threat) -> str:
@@ -72,6 +85,7 @@ def values(board: Board, row: Row) -> dict[str, Any]:
     for name, metric in (("robust", "robust_accuracy"), ("clean", "clean_accuracy"), ("auroc", "auroc")):
         found[name] = _middle(row.metric(metric))
     found |= {key(threat): _middle(row.threats.get(threat)) for threat in board.beside}
+    found |= {metric: _middle(row.metric(metric)) for metric, _, _ in rejecting(board)}
     found |= {name: row.cost(name) for name in ("seconds", "forwards", "parameters")}
     return found | {"flags": sum(flag.warning for flag in row.fired) + len(row.failed)}
 
@@ -94,6 +108,7 @@ def cells(board: Board, row: Row, number: int) -> Markup:
         "flags": badges(row),
     }
     drawn |= {key(threat): share(row.threats.get(threat)) for threat in board.beside}
+    drawn |= {metric: share(row.metric(metric)) for metric, _, _ in rejecting(board)}
     parts = [_cell(column, drawn[column.key]) for column in columns(board)]
     return element("tr", *parts, class_="system", role="row", data_row=number)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from leaderboard.rows import Board, Row
 
-_METRICS = ("robust_accuracy", "clean_accuracy", "auroc")
+_METRICS = ("robust_accuracy", "clean_accuracy", "auroc", "strict_accuracy", "noise_acceptance", "availability")
 _COSTS = ("seconds", "forwards", "parameters")
 _LEFT_OUT = frozenset({"per_input", "gallery"})
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from leaderboard import _text
+from leaderboard._row import rejecting
 from leaderboard.rows import Board, Row
 
 _LEGEND = """\
@@ -44,9 +45,10 @@ def table(board: Board) -> str:
     beside = board.beside
     detects = any(row.metric("auroc") for row in board.rows)
     header = ["rank", "defense", "robust % (95 %)", "clean %", *(f"{_text.threat(threat)} %" for threat in beside)]
-    header += [*(["AUROC"] if detects else []), "time", "flags"]
+    beside_detectors = rejecting(board)
+    header += [*(["AUROC"] if detects else []), *(f"{title} %" for _, title, _ in beside_detectors), "time", "flags"]
     alignment = ["---:", ":---", "---:", "---:", *("---:" for _ in beside)]
-    alignment += [*(["---:"] if detects else []), "---:", ":---"]
+    alignment += [*(["---:"] if detects else []), *("---:" for _ in beside_detectors), "---:", ":---"]
     body = [_cells(row, board, detects) for row in board.rows]
     return "\n".join(_line(cells) for cells in ([escaped(title) for title in header], alignment, *body))
 
@@ -59,6 +61,7 @@ def _cells(row: Row, board: Board, detects: bool) -> list[str]:
     if detects:
         auroc = row.metric("auroc")
         cells.append(_text.area(auroc).split(" ")[0])
+    cells += [_text.percent(row.metric(metric)) for metric, _, _ in rejecting(board)]
     return [*cells, _text.duration(row.cost("seconds")), escaped(row.remarks)]
 
 

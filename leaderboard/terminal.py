@@ -16,6 +16,7 @@ from rich.text import Text
 
 from harness.types import Interval
 from leaderboard import _text
+from leaderboard._row import rejecting
 from leaderboard.rows import Board, Row
 
 _BAR = 20
@@ -80,6 +81,8 @@ def _columns(board: Board, width: int) -> Iterator[_Column]:
             yield _Column(title, lambda row, threat=threat: Text(_text.percent(row.threats.get(threat))))  # type: ignore[misc]
         if any(row.metric("auroc") for row in board.rows):
             yield _Column("AUROC", lambda row: Text(_text.area(row.metric("auroc")).split(" ")[0]))
+        for metric, title, _ in rejecting(board):
+            yield _Column(f"{title} %".lower(), lambda row, metric=metric: Text(_text.percent(row.metric(metric))))  # type: ignore[misc]
     if width >= 110:
         yield _Column("time", lambda row: Text(_text.duration(row.cost("seconds"))))
     yield _Column("flags", _flags, least=12 if width < 76 else 17)
