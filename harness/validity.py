@@ -90,24 +90,30 @@ def _confirmations(grid: Grid, system: System, extra: Sequence[Attempt]) -> Iter
 
 
 def _scrutiny(grid: Grid, system: System) -> Iterator[Cell]:
-    threat = grid.headline
-    tried = tuple(_at_headline(grid, ()))
-    plain = _attempt(_apgd(50), threat)
-    double = min(2 * threat.epsilon, 1.0) if threat.norm == "linf" else 2 * threat.epsilon
-    wider = replace(plain, epsilons=(double,))
-    yield Cell(system, attempt=wider, check=Check(MONOTONE, tried, (), threat.epsilon, most=100))
-    rejects = any(role(spec) == "detector" for spec in system.defenses)
-    if not rejects:
-        yield Cell(system, attempt=replace(plain, norm="linf", epsilons=(1.0,)), check=Check(RANGE, most=100))
+    """More steps for the survivors; where the attacker knows the system, what must break it; what a detector takes and lets go."""
+    threat, tried = grid.headline, tuple(_at_headline(grid, ()))
     steps = _longest(grid)
     for longer in (_apgd(2 * steps), _apgd(steps, restarts=2)):
         yield Cell(system, attempt=_attempt(longer, threat), check=Check(CONVERGED, (), tried, most=200))
-    yield Cell(system, attempt=plain, check=Check(TWINS, most=200))
-    yield Cell(system, attempt=plain, check=Check(TWINS, most=200, moved=True))
+    rejects = any(role(spec) == "detector" for spec in system.defenses)
+    if threat.knowledge == "adaptive":
+        yield from _from_scratch(system, threat, tried, rejects=rejects)
     if rejects and threat.norm == "linf":
         yield Cell(system, shift=noise(threat))
     if rejects and _works("availability", threat.norm):
         yield Cell(system, attempt=_attempt("availability", threat), check=Check("availability", most=200))
+
+
+def _from_scratch(system: System, threat: Threat, tried: tuple[Attempt, ...], *, rejects: bool) -> Iterator[Cell]:
+    """Twice epsilon, the whole box for what always answers, and images beside the same moved by a pixel."""
+    plain = _attempt(_apgd(50), threat)
+    double = min(2 * threat.epsilon, 1.0) if threat.norm == "linf" else 2 * threat.epsilon
+    wider, whole = replace(plain, epsilons=(double,)), replace(plain, norm="linf", epsilons=(1.0,))
+    yield Cell(system, attempt=wider, check=Check(MONOTONE, tried, (), threat.epsilon, most=100))
+    if not rejects:
+        yield Cell(system, attempt=whole, check=Check(RANGE, most=100))
+    for moved in (False, True):
+        yield Cell(system, attempt=plain, check=Check(TWINS, most=200, moved=moved))
 
 
 def _longest(grid: Grid) -> int:

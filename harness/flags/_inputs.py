@@ -16,13 +16,15 @@ _AXES = ["cell", "check", "attack", "norm", "epsilon", "knowledge", "index"]
 def per_input(outcomes: pd.DataFrame) -> pd.DataFrame:
     """A row for each cell, attack, epsilon and input: broken (in more than half of the draws), attacked, accepted, loss.
 
-    A clean input is broken where it is wrong or rejected.
+    A clean input is broken where it is wrong or rejected; no attack on it counts as one.
     """
     table = outcomes.assign(failed=failures(outcomes).astype(float), accepted=outcomes["accepted"].astype(float))
     columns = {"failed": "mean", "attacked": "max", "accepted": "mean", "loss": "first"}
     if len(table) and table["draw"].max() > 0:
         table = table.groupby(_AXES, sort=False).agg(columns).reset_index()
     table = table[[*_AXES, *columns]].assign(broken=table["failed"] > 0.5)
+    table["attacked"] = table["attacked"].astype(bool)
+    table["attacked"] &= table["index"].isin(held(table)) | (table["cell"] != "attack")
     table.attrs = dict(outcomes.attrs)
     return table
 

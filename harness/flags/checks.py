@@ -105,7 +105,10 @@ def _standing(table: pd.DataFrame, headline: Threat) -> float:
 
 
 def twins(table: pd.DataFrame) -> Flag:
-    """On images moved by a pixel robustness is less than half of that on the test images themselves (Fisher's exact test)."""
+    """On images moved by a pixel robustness is less than half of that on the test images themselves (Fisher's exact test).
+
+    Of the moved images only those are attacked that are right as they are moved.
+    """
     moved, own = (_Tried.of(_check(table, TWINS, cell)) for cell in ("moved", "attack"))
     if min(len(moved.attacked), len(own.attacked)) < TWIN:
         given = f"{len(own.attacked)} and {len(moved.attacked)}"

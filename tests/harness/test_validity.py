@@ -37,7 +37,14 @@ def rows(
     frame = pd.DataFrame({"index": np.arange(n)})
     base = {"cell": "attack", "norm": "linf", "epsilon": 0.2, "knowledge": "adaptive"}
     base = base if attack else {"cell": "clean", "norm": "", "epsilon": 0.0, "knowledge": ""}
-    values = {"attack": attack, "check": "", "draw": 0, "label": 0, "valid": True, "accepted": True} | base
+    values: dict[str, Any] = {
+        "attack": attack,
+        "check": "",
+        "draw": 0,
+        "label": 0,
+        "valid": True,
+        "accepted": True,
+    } | base
     values |= {"margin": 0.0, "distance": 0.1, "role": "score", "loss": float("nan")} | columns
     frame["attacked"] = bool(attack) if given is None else frame["index"].isin(given)
     frame["prediction"] = (frame["index"].isin(broken) & (frame["attacked"] | (attack == ""))).astype(int)
@@ -49,8 +56,8 @@ def table(*parts: Rows, n: int = 500, rejected: int = 0, **attrs: Any) -> Rows:
     clean = rows(n=n)
     clean["accepted"] = clean["index"] >= rejected
     made = pd.concat([clean, *parts], ignore_index=True)
-    known: dict[Any, Any] = {"rejects": False, "rate": 0.01, "calibrated": 5000, "surrogate": False, "classes": 10, "needs": NEEDS}
-    made.attrs = known | attrs
+    known = {"rejects": False, "rate": 0.01, "calibrated": 5000, "surrogate": False, "classes": 10, "needs": NEEDS}
+    made.attrs.update(known | attrs)
     return made
 
 
@@ -207,6 +214,19 @@ def test_not_converged(fell: int, fired: bool) -> None:
     assert (found["evidence"]["restart_broken"], found["evidence"]["n"]) == (2, 200)
 
 
+def test_an_input_wrong_when_clean_survives_nothing() -> None:
+    """An oblivious attack is given those too; they are no gain of doubled steps and no survivors of the full range."""
+    given, wrong = set(range(100)), set(range(50))
+    parts = [
+        rows("apgd(loss=margin)", wrong, given=given, check="not-converged"),
+        rows("apgd(loss=margin)", wrong, given=given, check="survives-full-range", epsilon=1.0),
+    ]
+    made = table(*grid_rows(), *parts)
+    made.loc[(made["cell"] == "clean") & (made["index"] < 50), "prediction"] = 1
+    assert (flag("not-converged", made)["evidence"]["n"], flag("not-converged", made)["value"]) == (50, 0)
+    assert flag("survives-full-range", made)["evidence"]["held"] == 50
+
+
 def test_few_survivors_do_not_make_a_gain() -> None:
     """Where two of 500 are left, one of them is a fifth of a point."""
     grid = grid_rows(pgd=rows("pgd", set(range(498))))
@@ -344,8 +364,10 @@ def test_checks_of_full_and_light_scrutiny() -> None:
 
     comparisons = ["single-step-beats-iterative", "black-box-beats-white-box"]
     assert checks(scrutiny="light") == comparisons
-    scrutiny = ["not-monotone-in-epsilon", "survives-full-range", "not-converged", "not-converged", "twins", "twins"]
-    assert checks() == comparisons + scrutiny
+    scratch = ["not-monotone-in-epsilon", "survives-full-range", "twins", "twins"]
+    assert checks() == [*comparisons, "not-converged", "not-converged", *scratch]
+    oblivious = {"norm": "linf", "epsilon": 0.2, "knowledge": "oblivious"}
+    assert set(checks(headline=oblivious)) == {*comparisons, "not-converged"}
     detects = extra(defenses=["linear_map_svm"])
     assert "survives-full-range" not in [cell.check.flag for cell in detects if cell.check]
     assert [cell.shift for cell in detects if cell.shift] == [validity.noise(HEADLINE)]
