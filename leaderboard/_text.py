@@ -17,6 +17,11 @@ def percent(value: Interval | None) -> str:
     return MISSING if value is None else f"{100 * value.value:.1f}"
 
 
+def share(value: float | None) -> str:
+    """A bare share in per cent: 55.9."""
+    return MISSING if value is None else f"{100 * value:.1f}"
+
+
 def percent_range(value: Interval | None) -> str:
     """The 95 % interval of a share, in per cent: 52.8–58.9; empty where it is unknown."""
     return f"{100 * value.low:.1f}–{100 * value.high:.1f}" if value is not None and bounded(value) else ""

@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 
-def build(records: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
-    """Write leaderboard.html, .md, .csv and .json to `out` and return their paths."""
+def build(records: Sequence[Mapping[str, Any]], out: Path, *, selftests: Path | None = None) -> list[Path]:
+    """Write leaderboard.html, .md, .csv and .json to `out` and return their paths.
+
+    selftests: the folder with the tests of attacks (default: `selftests` beside `out`).
+    """
+    from leaderboard.attacks import selftests as read
     from leaderboard.export import csv_text, json_text
     from leaderboard.html import page
     from leaderboard.markdown import markdown
@@ -17,7 +21,8 @@ def build(records: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
 
     found = boards(records)
     out.mkdir(parents=True, exist_ok=True)
-    texts = {"html": page(found), "md": markdown(found), "csv": csv_text(found), "json": json_text(found)}
+    tests = read(out.parent / "selftests" if selftests is None else selftests)
+    texts = {"html": page(found, tests), "md": markdown(found, tests), "csv": csv_text(found), "json": json_text(found)}
     return [write(out / f"leaderboard.{ending}", text) for ending, text in texts.items()]
 
 

@@ -7,7 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from leaderboard.rows import Board
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     build.add_argument("--out", type=Path, metavar="DIR", help="where to (default: board/ in the run folder)")
     build.set_defaults(command=_build)
     show = commands.add_parser("show", parents=[shared], help="print the board")
+    show.add_argument("--attacks", action="store_true", help="the attacks instead: success, cost, and what each missed")
     form = show.add_mutually_exclusive_group()
     for name, words in (("markdown", "as Markdown tables"), ("csv", "as CSV"), ("json", "as JSON")):
         form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=words)
@@ -67,7 +71,8 @@ def _records(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 def _build(arguments: argparse.Namespace) -> int:
     from leaderboard.board import build
 
-    for path in build(_records(arguments), arguments.out or _home(arguments) / "board"):
+    home = _home(arguments)
+    for path in build(_records(arguments), arguments.out or home / "board", selftests=home / "selftests"):
         print(path)
     return 0
 
@@ -75,17 +80,38 @@ def _build(arguments: argparse.Namespace) -> int:
 def _show(arguments: argparse.Namespace) -> int:
     from leaderboard.rows import boards
 
-    records = _records(arguments)
+    found = boards(_records(arguments))
+    if arguments.attacks:
+        return _show_attacks(found, arguments)
     if arguments.form is None:
         from leaderboard.terminal import shown
 
-        print(shown(boards(records)))
+        print(shown(found))
         return 0
     from leaderboard.export import csv_text, json_text
     from leaderboard.markdown import markdown
 
     form = {"markdown": markdown, "csv": csv_text, "json": json_text}[arguments.form]
-    print(form(boards(records)), end="")
+    print(form(found), end="")
+    return 0
+
+
+def _show_attacks(found: Sequence[Board], arguments: argparse.Namespace) -> int:
+    from leaderboard.attacks import selftests
+
+    tests = selftests(_home(arguments) / "selftests")
+    if arguments.form is None:
+        from leaderboard.terminal import shown_attacks
+
+        print(shown_attacks(found, tests))
+        return 0
+    from leaderboard.export import attack_csv, attack_json
+    from leaderboard.markdown import attack_sections
+
+    if arguments.form == "markdown":
+        print("\n\n".join(["# Attacks", *attack_sections(found, tests)]))
+    else:
+        print({"csv": attack_csv, "json": attack_json}[arguments.form](found, tests), end="")
     return 0
 
 

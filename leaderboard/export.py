@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from leaderboard.attacks import Selftest, lines
 from leaderboard.rows import Board, Row
 
 _METRICS = ("robust_accuracy", "clean_accuracy", "auroc", "strict_accuracy", "noise_acceptance", "availability")
@@ -18,10 +19,44 @@ _LEFT_OUT = frozenset({"per_input", "gallery"})
 
 def csv_text(boards: Sequence[Board]) -> str:
     """A line a system, shares as fractions; a text that a spreadsheet would compute gets an apostrophe before it."""
-    lines = [_columns(board, row) for board in boards for row in board.rows]
+    return _csv([_columns(board, row) for board in boards for row in board.rows], "rank")
+
+
+def attack_csv(boards: Sequence[Board], selftests: Mapping[str, Selftest]) -> str:
+    """A line for each attack and threat of a board, shares as fractions."""
+    return _csv(_attacks(boards, selftests), "attack")
+
+
+def attack_json(boards: Sequence[Board], selftests: Mapping[str, Selftest]) -> str:
+    """The same as a list of objects."""
+    return json.dumps([finite(line) for line in _attacks(boards, selftests)], indent=1, allow_nan=False) + "\n"
+
+
+def _attacks(boards: Sequence[Board], selftests: Mapping[str, Selftest]) -> list[dict[str, Any]]:
+    found = []
+    for board in boards:
+        setting = {"suite": board.suite, "size": board.size, "dataset": board.dataset, "victim": board.victim}
+        for line in lines(board, selftests):
+            threat, test = line.threat, line.selftest
+            axes = {
+                "attack": line.attack,
+                "norm": threat.norm,
+                "epsilon": threat.epsilon,
+                "knowledge": threat.knowledge,
+            }
+            counts = {name: line.total(name) for name in ("right", "broken", "missed", "wins")}
+            shares = {"success": line.success, "missed_share": line.missed, "missed_at_most": line.worst}
+            costs = {name: line.middle(name) for name in ("median_distance", "forwards", "backwards", "seconds")}
+            known = (test.share, test.inverted) if test else (None, None)
+            scores = {n: v.value if v else None for n, v in zip(("binarisation", "inverted"), known, strict=True)}
+            found.append(setting | axes | {"systems": len(line.cells)} | counts | shares | costs | scores)
+    return found
+
+
+def _csv(lines: Sequence[Mapping[str, Any]], first: str) -> str:
     names = list(dict.fromkeys(name for line in lines for name in line))
     out = io.StringIO()
-    writer = csv.DictWriter(out, names or ["rank"], lineterminator="\n")
+    writer = csv.DictWriter(out, names or [first], lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _harmless(value) for name, value in line.items()} for line in lines)
     return out.getvalue()

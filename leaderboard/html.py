@@ -7,9 +7,10 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from leaderboard import _row, _text
+from leaderboard import _attacks, _row, _text
 from leaderboard._detail import detail
 from leaderboard._markup import Markup, element, joined, script_json
+from leaderboard.attacks import Selftest
 from leaderboard.rows import Board, Row
 
 SHOWN = 200
@@ -22,8 +23,8 @@ _NARROW_SORTS = (
 )
 
 
-def page(boards: Sequence[Board]) -> str:
-    """The whole page; the first 200 rows of a board show without script."""
+def page(boards: Sequence[Board], selftests: Mapping[str, Selftest] | None = None) -> str:
+    """The whole page; the first 200 rows of a board show without script. selftests: of attacks, by their labels."""
     numbered = list(_numbered(boards))
     names = {place: [(number, row) for at, number, row in numbered if at == place] for place in range(len(boards))}
     template = Template(_asset("page.html"))
@@ -32,7 +33,12 @@ def page(boards: Sequence[Board]) -> str:
         script=_asset("board.js"),
         summary=_summary(boards),
         filters=_filters(boards) if numbered else "",
-        boards=joined(_board(board, place, names[place]) for place, board in enumerate(boards)) or _nothing(),
+        boards=joined(
+            part
+            for place, board in enumerate(boards)
+            for part in (_board(board, place, names[place]), _attacks.section(board, place, selftests or {}))
+        )
+        or _nothing(),
         details=joined(element("template", detail(boards[at], row), id=f"content-{n}") for at, n, row in numbered),
         data=script_json({"shown": SHOWN, "rows": [_facts(boards[at], at, row) for at, _, row in numbered]}),
     )

@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from leaderboard import _text
 from leaderboard._row import rejecting
+from leaderboard.attacks import Line, Selftest, at_headline, lines
 from leaderboard.rows import Board, Row
 
 _LEGEND = """\
 Robust: right and accepted when clean, and never wrong and accepted under any attack of the threat; worst case per
 input, in % with its 95 % interval. Equal ranks (=) are not told apart by a paired test. Flags in parentheses only
 describe."""
+_ATTACKS = """\
+Attacks alone, in the headline's ball: success and missed in % of the inputs that each was given and that were right when
+clean; missed are those that another attack broke; wins are inputs that no other broke; distances, passes and time are
+medians over systems; known neighbours is the share found in `harness selftest`, in parentheses that of its inverted form."""
 
 
-def markdown(boards: Sequence[Board]) -> str:
-    """All boards, one table each."""
+def markdown(boards: Sequence[Board], selftests: Mapping[str, Selftest] | None = None) -> str:
+    """All boards, one table each, and the attacks on them."""
     sections = ["# Leaderboard", *map(section, boards)]
     if not boards:
         sections.append("No systems yet: `harness run quick` evaluates the first ones.")
     else:
         sections.append(_LEGEND)
+    attacks = attack_sections(boards, selftests or {})
+    if attacks:
+        sections += ["# Attacks", *attacks, _ATTACKS]
     return "\n\n".join(sections) + "\n"
 
 
@@ -63,6 +71,56 @@ def _cells(row: Row, board: Board, detects: bool) -> list[str]:
         cells.append(_text.area(auroc).split(" ")[0])
     cells += [_text.percent(row.metric(metric)) for metric, _, _ in rejecting(board)]
     return [*cells, _text.duration(row.cost("seconds")), escaped(row.remarks)]
+
+
+def attack_sections(boards: Sequence[Board], selftests: Mapping[str, Selftest]) -> list[str]:
+    """The attacks on each board's systems in the headline's ball."""
+    found = []
+    for board in boards:
+        shown = [line for line in lines(board, selftests) if at_headline(board, line)]
+        if shown:
+            found.append(f"## {escaped(board.title)}\n\n{_attacks(shown)}")
+    return found
+
+
+def _attacks(shown: Sequence[Line]) -> str:
+    header = [
+        "attack",
+        "threat",
+        "success %",
+        "broken",
+        "missed %",
+        "wins",
+        "distance",
+        "forwards",
+        "backwards",
+        "time",
+    ]
+    header.append("known neighbours %")
+    alignment = [":---", ":---", *("---:" for _ in header[2:])]
+    return "\n".join(_line(cells) for cells in (header, alignment, *map(_attack, shown)))
+
+
+def _attack(line: Line) -> list[str]:
+    return [escaped(line.attack), escaped(_text.threat(line.threat)), *attack_figures(line)]
+
+
+def attack_figures(line: Line) -> list[str]:
+    """Success, broken, missed, wins, distance, passes, time and known neighbours of an attack."""
+    test = line.selftest
+    known = _text.percent(test.share) if test else _text.MISSING
+    inverted = f" ({_text.percent(test.inverted)})" if test and test.inverted else ""
+    return [
+        _text.share(line.success),
+        _text.whole(line.total("broken")),
+        _text.share(line.missed),
+        _text.whole(line.total("wins")),
+        _text.figure(line.middle("median_distance")),
+        _text.count(line.middle("forwards")),
+        _text.count(line.middle("backwards")),
+        _text.duration(line.middle("seconds")),
+        known + inverted,
+    ]
 
 
 def _line(cells: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,8 @@ from rich.text import Text
 from harness.types import Interval
 from leaderboard import _text
 from leaderboard._row import rejecting
+from leaderboard.attacks import Selftest, at_headline, lines
+from leaderboard.markdown import attack_figures
 from leaderboard.rows import Board, Row
 
 _BAR = 20
@@ -24,15 +26,48 @@ _BAR = 20
 
 def shown(found: Sequence[Board], *, width: int | None = None, colour: bool | None = None) -> str:
     """Boards as text, as wide as the terminal; colours only if standard output is one."""
-    if not found:
+    width = width or _width()
+    return _printed([_board(board, width) for board in found], width, colour)
+
+
+def shown_attacks(
+    found: Sequence[Board],
+    selftests: Mapping[str, Selftest],
+    *,
+    width: int | None = None,
+    colour: bool | None = None,
+) -> str:
+    """The attacks on each board's systems in the headline's ball, as text."""
+    return _printed([_attacks(board, selftests) for board in found], width or _width(), colour)
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 140
+
+
+def _printed(groups: Sequence[Group], width: int, colour: bool | None) -> str:
+    if not groups:
         return "No systems yet: `harness run quick` evaluates the first ones."
     out = io.StringIO()
     terminal = sys.stdout.isatty() if colour is None else colour
-    width = width or (shutil.get_terminal_size((120, 24)).columns if sys.stdout.isatty() else 140)
     console = Console(file=out, width=width, force_terminal=terminal, highlight=False, emoji=False, markup=False)
-    for board in found:
-        console.print(_board(board, width))
+    for group in groups:
+        console.print(group)
     return out.getvalue().rstrip("\n")
+
+
+def _attacks(board: Board, selftests: Mapping[str, Selftest]) -> Group:
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    grid.add_column("attack", overflow="fold", min_width=16)
+    grid.add_column("knows", no_wrap=True)
+    for title in ("success %", "broken", "missed %", "wins", "distance", "forwards", "backwards", "time", "known %"):
+        grid.add_column(title.replace(" ", "\n"), justify="right", no_wrap=True)
+    for line in lines(board, selftests):
+        if at_headline(board, line):
+            grid.add_row(line.attack, line.threat.knowledge, *attack_figures(line))
+    ball = _text.ball(board.headline.norm, board.headline.epsilon)
+    heading = Text(f"Attacks on {board.dataset} · {board.victim} in {ball}", style="bold")
+    return Group(heading, Text(board.provenance, style="dim"), grid)
 
 
 def _board(board: Board, width: int) -> Group:

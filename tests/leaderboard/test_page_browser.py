@@ -234,3 +234,45 @@ def test_in_a_sandboxed_frame(browser, url, tmp_path):
     finally:
         browser.switch_to.default_content()
     assert browser.get_log("browser") == []
+
+
+def attack_lines(page, value):
+    script = (
+        "return [...document.querySelectorAll('[data-attacks=\"0\"] .attacktable tbody tr')]"
+        ".map(line => line.querySelector(arguments[0]).dataset.value)"
+    )
+    return page.execute_script(script, value)
+
+
+def test_tables_of_attacks_sort_by_their_own_headers(page, url):
+    before = names(page)
+    button = all_of(page, "[data-attacks='0'] button[data-order='success']")[0]
+    button.click()
+    down = [float(value) for value in attack_lines(page, ".success")]
+    assert down == sorted(down, reverse=True)
+    assert button.find_element("xpath", "..").get_attribute("aria-sort") == "descending"
+    assert page.switch_to.active_element == button
+    button.click()
+    up = [float(value) for value in attack_lines(page, ".success")]
+    assert up == sorted(up)
+    assert address(page) == "#attacks=success+up"
+    page.get("about:blank")
+    page.get(f"{url}#attacks=success+up")
+    assert [float(value) for value in attack_lines(page, ".success")] == up
+    assert names(page) == before
+    all_of(page, "[data-attacks='0'] button[data-order='attack']")[0].click()
+    found = attack_lines(page, ".attack")
+    assert found == sorted(found)
+    all_of(page, "button[type=reset]")[0].click()
+    assert address(page) == ""
+
+
+def test_attacks_are_hidden_with_their_board(page):
+    choose(page, "victim", "resnet18")
+    assert [section.is_displayed() for section in all_of(page, "section[data-attacks]")] == [False, True, False]
+
+
+def test_attacks_do_not_scroll_sideways_on_narrow_screens(page):
+    with width(page, 360):
+        assert page.execute_script("return document.documentElement.scrollWidth") <= 360
+        assert page.execute_script("return document.querySelector('.attacktable').scrollWidth") <= 340
