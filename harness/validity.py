@@ -31,10 +31,11 @@ def cells(grid: Grid, system: System) -> Iterator[Cell]:
     A single-step and an iterative attack and noise where none is listed; what weaker attacks broke alone, tried again with
     more steps; and under full scrutiny what speaks of epsilon, convergence, memorised images and noise.
     """
-    listed = {spec.name for spec in grid.attacks}
     threat = grid.headline
-    extra = [name for name in (SINGLE, ITERATIVE, "noise") if name not in listed and _works(name, threat.norm)]
-    if ITERATIVE in extra and any(spec.name != SINGLE and needs(spec) == "gradient" for spec in grid.attacks):
+    listed = [a.attack for a in _at_headline(grid, ()) if a.knowledge == threat.knowledge]
+    names = {spec.name for spec in listed}
+    extra = [name for name in (SINGLE, ITERATIVE, "noise") if name not in names and _works(name, threat.norm)]
+    if ITERATIVE in extra and any(spec.name != SINGLE and needs(spec) == "gradient" for spec in listed):
         extra.remove(ITERATIVE)
     added = [_attempt(name, threat) for name in extra]
     for attempt in added:

@@ -356,6 +356,8 @@ def test_cells_that_the_flags_need() -> None:
     assert attacks(extra(attacks=["noise", "fgsm", {"pgd": {"steps": 3}}])) == []
     assert attacks(extra(attacks=["noise"])) == ["fgsm", "pgd"]
     assert attacks(extra(attacks=["apgd", "fgsm"])) == ["noise"]
+    line = {"norm": "linf", "epsilons": [0.2], "knowledge": ["adaptive"]}
+    assert attacks(extra(attacks=["noise", "fgsm"], threats=[line | {"attacks": ["apgd"]}])) == ["fgsm", "noise"]
 
 
 def test_checks_of_full_and_light_scrutiny() -> None:
