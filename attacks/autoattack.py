@@ -24,11 +24,11 @@ class AutoAttack:
     targeted difference of logits ratio (9 targets), FAB (9 targets) and Square (5,000 queries; not in l1). plus: five
     restarts of APGD, also on the untargeted ratio, and of FAB. rand, for random systems: APGD on cross-entropy and on
     the ratio, gradients the mean of 20 draws. In l1 five restarts and five targets. give_up: an input leaves each run in
-    which success is out of reach, else every run takes all its steps. Source: Croce and Hein 2020, section 6; l1: 2021.
+    which success seems out of reach, which costs some strength; else every run takes all its steps. Source: Croce and Hein 2020, section 6; l1: 2021.
     """
 
     version: Literal["standard", "plus", "rand"] = "standard"
-    give_up: bool = True
+    give_up: bool = False
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     needs: ClassVar[Needs] = "gradient"
@@ -50,6 +50,10 @@ class AutoAttack:
             view = replace(view, start=None)
         view.note("loss", rows, best.strength)
         return best.candidate
+
+    def _warm(self, attack: Attack) -> bool:
+        """Whether an attack begins where the others ended."""
+        return self.give_up and isinstance(attack, Square)
 
     def _attacks(self, norm: str) -> Iterator[tuple[str, Attack]]:
         """Attacks by name, in order."""

@@ -57,7 +57,10 @@ def test_shipped_grids_can_be_read(name: str, size: str | None, monkeypatch: pyt
         ({"threats": []}, "threats is a list such as"),
         ({"threats": None}, "threats is a list such as"),
         ({"threats": [{"norm": "linf"}]}, "a threat has norm and epsilons"),
-        ({"threats": [{**LINF, "norm": "l_inf"}]}, "norm is one of linf, l2, l1, l0, patch, not 'l_inf'; did you mean linf"),
+        (
+            {"threats": [{**LINF, "norm": "l_inf"}]},
+            "norm is one of linf, l2, l1, l0, patch, not 'l_inf'; did you mean linf",
+        ),
         ({"threats": [{**LINF, "epsilons": []}]}, "a threat without epsilons"),
         ({"threats": [{**LINF, "epsilons": [8]}]}, "epsilon 8 exceeds the box"),
         ({"threats": [{**LINF, "epsilons": [0]}]}, "epsilon is a number above 0"),
