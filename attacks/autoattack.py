@@ -24,7 +24,8 @@ class AutoAttack:
     targeted difference of logits ratio (9 targets), FAB (9 targets) and Square (5,000 queries; not in l1). plus: five
     restarts of APGD, also on the untargeted ratio, and of FAB. rand, for random systems: APGD on cross-entropy and on
     the ratio, gradients the mean of 20 draws. In l1 five restarts and five targets. give_up: an input leaves each run in
-    which success seems out of reach, which costs some strength; else every run takes all its steps. Source: Croce and Hein 2020, section 6; l1: 2021.
+    which success seems out of reach, which costs some strength; else every run takes all its steps. Source: Croce and
+    Hein 2020, section 6; l1: 2021.
     """
 
     version: Literal["standard", "plus", "rand"] = "standard"
