@@ -56,6 +56,7 @@ def evidence(plan: Plan, system: System, store: Store, read: Callable[[Task], An
     outcomes = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
     pipeline = plan.pipelines[system]
     outcomes.attrs = {
+        "defended": bool(system.defenses),
         "rejects": pipeline.calibration is not None,
         "rate": plan.grid.rate,
         "calibrated": _calibrated(store, pipeline.calibration),

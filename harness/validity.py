@@ -71,19 +71,20 @@ def needs(attack: Spec) -> str:
     return next((needs(spec) for spec in inner if needs(spec) != "gradient"), own) if own == "gradient" else own
 
 
-def is_black_box(attempt: Attempt, threat: Threat) -> bool:
-    """Whether an attack used no gradients of the system that a threat is about."""
-    return needs(attempt.attack) != "gradient" or (attempt.knowledge, threat.knowledge) == ("oblivious", "adaptive")
+def is_black_box(attempt: Attempt, system: System, threat: Threat) -> bool:
+    """Whether an attack used no gradients of the system that a threat is about; an undefended one hides none."""
+    blind = bool(system.defenses) and (attempt.knowledge, threat.knowledge) == ("oblivious", "adaptive")
+    return blind or needs(attempt.attack) != "gradient"
 
 
 def _confirmations(grid: Grid, system: System, extra: Sequence[Attempt]) -> Iterator[Cell]:
-    """What a weaker attack alone broke, tried again with four times the steps."""
+    """What a weaker attack alone broke, tried again with four times the steps: fifty to each of four likely classes."""
     threat = grid.headline
     tried = _at_headline(grid, extra)
-    black = tuple(a for a in tried if is_black_box(a, threat))
+    black = tuple(a for a in tried if is_black_box(a, system, threat))
     single = tuple(a for a in tried if a.attack.name == SINGLE and a not in black)
     iterative = tuple(a for a in tried if a not in black and a not in single)
-    again = _attempt(_apgd(50, restarts=4), threat)
+    again = _attempt({"apgd": {"loss": "margin", "targets": 4, "steps": 50}}, threat)
     pairs = ((SINGLE_FLAG, single, iterative), (BLACK, black, (*single, *iterative)))
     for flag, only, after in pairs:
         if only:
@@ -132,7 +133,8 @@ def noise(headline: Threat) -> Spec:
 def flags(outcomes: pd.DataFrame, probe: Mapping[str, Any] | None, headline: Threat) -> list[dict[str, Any]]:
     """Every flag of one system, from its outcomes and its probe (None if that failed).
 
-    attrs of the outcomes: rejects, rate, calibrated, surrogate, classes, needs (what each attack may call, by its label).
+    attrs of the outcomes: defended, rejects, rate, calibrated, surrogate, classes, needs (what each attack may call, by its
+    label).
     """
     table = per_input(outcomes)
     found = [

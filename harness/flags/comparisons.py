@@ -51,9 +51,10 @@ def _compared(
 
 
 def _black_box(table: pd.DataFrame, headline: Threat) -> pd.Series:
-    """The rows of attacks without gradients of the system that the headline is about (attrs: needs, by attack)."""
-    blind = table["attack"].map(table.attrs.get("needs", {})).fillna("gradient") != "gradient"
-    return blind | (table["knowledge"] == "oblivious") if headline.knowledge == "adaptive" else blind
+    """The rows of attacks without gradients of the system that the headline is about (attrs: defended; needs, by attack)."""
+    blind = table["attack"].map(table.attrs["needs"]).fillna("gradient") != "gradient"
+    hidden = headline.knowledge == "adaptive" and table.attrs["defended"]
+    return blind | (table["knowledge"] == "oblivious") if hidden else blind
 
 
 def single_step(table: pd.DataFrame, headline: Threat) -> Flag:

@@ -56,7 +56,15 @@ def table(*parts: Rows, n: int = 500, rejected: int = 0, **attrs: Any) -> Rows:
     clean = rows(n=n)
     clean["accepted"] = clean["index"] >= rejected
     made = pd.concat([clean, *parts], ignore_index=True)
-    known = {"rejects": False, "rate": 0.01, "calibrated": 5000, "surrogate": False, "classes": 10, "needs": NEEDS}
+    known = {
+        "defended": True,
+        "rejects": False,
+        "rate": 0.01,
+        "calibrated": 5000,
+        "surrogate": False,
+        "classes": 10,
+        "needs": NEEDS,
+    }
     made.attrs.update(known | attrs)
     return made
 
@@ -173,6 +181,8 @@ def test_black_box_beats_white_box() -> None:
         {"square": rows("square", after), "blind": stays},
     ):
         assert flag(name, table(*grid_rows(**parts)))["fired"]
+    bare = table(*grid_rows(oblivious=rows("pgd", set(range(330)), knowledge="oblivious"), blind=stays), defended=False)
+    assert flag(name, bare)["fired"] is False
     falls = rows("apgd", after, given=after, check=name)
     assert flag(name, table(*grid_rows(square=rows("square", after), blind=falls)))["fired"] is False
     assert flag(name, table(rows("pgd", {1})))["fired"] is None
@@ -376,9 +386,8 @@ def test_checks_of_full_and_light_scrutiny() -> None:
 
 
 def test_what_is_tried_again() -> None:
-    (single, black) = [
-        cell.check for cell in extra(scrutiny="light", attacks=["transfer", "pgd", "fgsm"]) if cell.check
-    ]
+    changes: dict[str, Any] = {"scrutiny": "light", "attacks": ["transfer", "pgd", "fgsm"], "defenses": ["bit_depth"]}
+    (single, black) = [cell.check for cell in extra(**changes) if cell.check]
     names = [
         [(a.attack.name, a.knowledge) for a in side] for side in (single.only, single.after, black.only, black.after)
     ]
@@ -387,6 +396,8 @@ def test_what_is_tried_again() -> None:
     assert names[1] == [("pgd", "adaptive")]
     assert names[2] == [*oblivious, ("noise", "adaptive")]
     assert sorted(names[3]) == [("fgsm", "adaptive"), ("pgd", "adaptive")]
+    (_, bare) = [cell.check for cell in extra(**changes | {"defenses": ["none"]}) if cell.check]
+    assert [(a.attack.name, a.knowledge) for a in bare.only] == [("transfer", "oblivious"), ("noise", "adaptive")]
 
 
 @pytest.mark.parametrize(
