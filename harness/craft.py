@@ -17,7 +17,7 @@ from harness.gradients import Count
 from harness.loading import Loader, required_methods, seeded
 from harness.plan import Task
 from harness.rounding import distance, inside, round_inside
-from harness.system import ContractError, Judge, System
+from harness.system import ContractError, Judge, System, answers
 from harness.types import Budget, Draws, Split, State, View
 from harness.views import Knowledge, view
 
@@ -164,12 +164,13 @@ def craft(task: Task, loader: Loader) -> tuple[State, Facts]:
             standing & ~found & _wanted(task, loader, data, attempt.epsilons[-1] if minimal else epsilon)
         ).nonzero()[:, 0]
         rows = rows[: task.check.most] if task.check is not None else rows
+        fooled = torch.zeros_like(found)
         if len(rows):
             start = x_adv[rows] if place and stage.early else None
-            x_adv[rows], fooled = _answer(stage, rows, place, start=start, piloted=piloted)
-            found[rows] = fooled if stage.early else False
+            x_adv[rows], fooled[rows] = _answer(stage, rows, place, start=start, piloted=piloted)
+            found |= fooled if stage.early else False
         attacked[rows] = True
-        results[f"found.{place}"] = found.clone() if stage.early or not len(rows) else fooled
+        results[f"found.{place}"] = found.clone() if stage.early else fooled
         results[f"attacked.{place}"] = attacked.clone()
         results[f"x_adv.{place}"] = _packed(x_adv, data.levels)
         results |= {f"note.{name}.{place}": values.clone() for name, values in stage.notes.items()}
@@ -194,10 +195,14 @@ def _passes(stage: Scene, attacked: int) -> Facts:
 
 
 def _standing(stage: Scene) -> Tensor:
-    """Inputs that the attack is given: all, or those that are not broken as they are."""
+    """Inputs that the attack is given: all, or those that are not broken as they are; raises what the system raises there."""
+    data = stage.data
     if not stage.early:
-        return torch.ones_like(stage.data.y, dtype=torch.bool)
-    return ~stage.judge(stage.data.x, stage.data.x, stage.data.y, 0.0, stage.draws)
+        return torch.ones_like(data.y, dtype=torch.bool)
+    label, margin = answers(stage.system, data.x, stage.draws, strict=True)
+    if stage.system.random:
+        return ~stage.judge(data.x, data.x, data.y, 0.0, stage.draws)
+    return (label == data.y) | (margin > 0)
 
 
 def _wanted(task: Task, loader: Loader, data: Split, epsilon: float) -> Tensor:

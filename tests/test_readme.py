@@ -36,7 +36,7 @@ def test_submission_keeps_the_contract(submission):
 def test_submission_is_scored(submission, tmp_path):
     answer, result = submit(submission, changes=SMALL, home=tmp_path / "runs", track=False)
     assert answer["verdict"] == "scored", answer["reason"]
-    assert answer["rank"] in (1, 2)
-    assert answer["of"] == 2
+    assert answer["rank"] in (1, 2, 3)
+    assert answer["of"] == 3
     assert result is not None
     assert 0 <= answer["robust_accuracy"] <= answer["clean_accuracy"] <= 1
