@@ -8,21 +8,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-STEPS = 8  # along gradients before the first look
-QUERIES = 256  # of a random search, before that
-WARM_QUERIES = 64  # of one that begins where other attacks ended
-HOPE = 1.5  # times the last gain: what each doubling of the steps may still bring
-FLOOR = 0.1  # of all progress so far, that may come at once, however late
+STEPS = 16  # along gradients before anybody gives up
+QUERIES = 512  # of a random search, before that
+HOPE = 2.0  # times the last gain: what each doubling of the steps may still bring
+SHARE = 0.2  # of all progress so far, that may come at once and late
 
 
 @dataclass(frozen=True)
 class Reach:
     """What each input lacks to success, (B,) each: at first, at half the steps so far and at least.
 
-    Progress of a search is about concave in the logarithm of the steps, and comes in bursts that get rarer. So an input
-    is lost if it lacks more than HOPE times what the last doubling of the steps gained, for each doubling left, and a
-    share of all progress together: the whole at the first look, half of that at twice the steps, down to FLOOR. Looked
-    at when the number of steps is a power of two; each input for itself, whatever its companions.
+    Progress of a search is about concave in the logarithm of the steps. So an input is lost if HOPE times what the last
+    doubling of the steps gained, for each doubling left, and SHARE of all progress together are less than what it lacks.
+    Looked at when the number of steps is a power of two; each input for itself, whatever its companions.
     """
 
     first: Tensor
@@ -44,8 +42,7 @@ class Reach:
             return torch.zeros_like(self.least, dtype=torch.bool)
         gain = (self.half - self.least).nan_to_num(nan=0.0)
         progress = (self.first - self.least).nan_to_num(nan=0.0, posinf=0.0)
-        share = max(earliest / step, FLOOR)
-        return self.least - goal > HOPE * math.log2(steps / step) * gain + share * progress
+        return self.least - goal > HOPE * math.log2(steps / step) * gain + SHARE * progress
 
     def marked(self, step: int) -> Reach:
         """After `lost`: at a power of two, what is lacking now is what later gains are measured from."""

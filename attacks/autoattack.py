@@ -43,9 +43,9 @@ class AutoAttack:
             if not len(standing):
                 break
             before = best.broken[standing]
-            sight = replace(view, start=best.candidate[standing]) if self._warm(attack) else view
-            inputs, mine = (x[standing], y[standing]), draws[standing].stream(name)
-            found = _found(attack, sight, best[standing], inputs, budget, mine)
+            found = _found(
+                attack, view, best[standing], (x[standing], y[standing]), budget, draws[standing].stream(name)
+            )
             best.put(standing, found)
             view.note("part", standing[found.broken & ~before], name)
             view = replace(view, start=None)

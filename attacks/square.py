@@ -10,10 +10,9 @@ from torch import Tensor
 
 from attacks._ball import Feasible, ball
 from attacks._loss import lack
-from attacks._reach import QUERIES, WARM_QUERIES, Reach
+from attacks._reach import QUERIES, Reach
 from attacks._require import at_least_one
 from attacks._squares import Bumps, Ends, Move
-from attacks._start import first_start
 from attacks._windows import HALVINGS, image_shape, share
 from harness.gradients import expectation
 from harness.types import Budget, Draws, Needs, View
@@ -55,9 +54,7 @@ class Square:
         moves = (self.queries if budget.queries is None else min(self.queries, budget.queries)) - 1
         walk = self._begun(view, x, y, budget, draws)
         everybody = walk.rows
-        start, first = move.start(walk.feasible, draws.stream("start")), draws.stream("start")
-        start = first_start(view, walk.feasible, budget, first, otherwise=start)
-        self._try(view, walk, everybody, start, first)
+        self._try(view, walk, everybody, move.start(walk.feasible, draws.stream("start")), draws.stream("start"))
         found, least, done = walk.candidate.clone(), walk.lack.clone(), 0
         while True:
             leaving, walk = self._leaving(view, walk, done, moves)
@@ -88,7 +85,7 @@ class Square:
         if not (self.give_up and view.early_exit):
             return walk.broken, walk
         reach = walk.reach.after(walk.lack)
-        lost = reach.lost(done, moves, earliest=QUERIES if view.start is None else WARM_QUERIES)
+        lost = reach.lost(done, moves, earliest=QUERIES)
         return walk.broken | lost, replace(walk, reach=reach.marked(done))
 
     def _move(self, view: View, move: Move, walk: _Walk, done: int, ahead: int) -> None:
