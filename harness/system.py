@@ -138,8 +138,8 @@ def answers(system: System, x: Tensor, draws: Draws, *, strict: bool = False) ->
     except Exception:
         if strict:
             raise
-        if len(x) == 1:
-            return torch.full((1,), INVALID, device=x.device), torch.full((1,), float("-inf"), device=x.device)
+        if len(x) <= 1:
+            return torch.full((len(x),), INVALID, device=x.device), torch.full((len(x),), -torch.inf, device=x.device)
         halves = torch.arange(len(x), device=x.device).chunk(2)
         pairs = [answers(system, x[rows], draws[rows]) for rows in halves]
         return torch.cat([label for label, _ in pairs]), torch.cat([margin for _, margin in pairs])

@@ -81,9 +81,9 @@ def surviving(forward: Forward, *, num_classes: int, rejects: bool) -> Forward:
         except torch.OutOfMemoryError:
             raise
         except Exception:
-            if len(x) == 1:
-                logits = torch.full((1, num_classes), torch.nan, device=x.device)
-                return Outputs(logits, torch.full((1,), -torch.inf, device=x.device) if rejects else None)
+            if len(x) <= 1:
+                logits = torch.full((len(x), num_classes), torch.nan, device=x.device)
+                return Outputs(logits, torch.full((len(x),), -torch.inf, device=x.device) if rejects else None)
         parts = [call(x[rows], draws[rows]) for rows in torch.arange(len(x), device=x.device).chunk(2)]
         margins = [part.margin for part in parts if part.margin is not None]
         return Outputs(torch.cat([part.logits for part in parts]), torch.cat(margins) if margins else None)
