@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-STEPS = 16  # along gradients before anybody gives up
+STEPS = 8  # along gradients before the first look
 QUERIES = 512  # of a random search, before that
-HOPE = 2.0  # times the last gain: what each doubling of the steps may still bring
-SHARE = 0.2  # of all progress so far, that may come at once and late
+WARM_QUERIES = 64  # of one that begins where other attacks ended
+HOPE = 1.5  # times the last gain: what each doubling of the steps may still bring
+FLOOR = 0.1  # of all progress so far, that may come at once, however late
+SURPASSED = 0.02  # of what is lacking, gained over other attacks: these were not at their optimum
+STUCK = 8  # times the first look, by which something must have been gained over other attacks
 
 
 @dataclass(frozen=True)
 class Reach:
     """What each input lacks to success, (B,) each: at first, at half the steps so far and at least.
 
-    Progress of a search is about concave in the logarithm of the steps. So an input is lost if HOPE times what the last
-    doubling of the steps gained, for each doubling left, and SHARE of all progress together are less than what it lacks.
-    Looked at when the number of steps is a power of two; each input for itself, whatever its companions.
+    Progress of a search is about concave in the logarithm of the steps, and comes in bursts that get rarer. So an input
+    is lost if it lacks more than HOPE times what the last doubling of the steps gained, for each doubling left, and a
+    share of all progress together: the whole at the first look, half of that at twice the steps, down to FLOOR. Looked
+    at when the number of steps is a power of two; each input for itself, whatever its companions.
+    begun: what other attacks left to be gained, where the search begins at their points. Who surpasses them clearly is
+    never lost, since their gradients mislead; who has gained nothing over them in STUCK first looks is.
     """
 
     first: Tensor
     half: Tensor
     least: Tensor
+    begun: Tensor | None = None
 
     @classmethod
-    def of(cls, lack: Tensor) -> Reach:
+    def of(cls, lack: Tensor, begun: Tensor | None = None) -> Reach:
         """Before the first step."""
-        return cls(lack, lack, lack)
+        now = lack if begun is None else begun
+        return cls(lack, now, now, begun)
 
     def after(self, lack: Tensor) -> Reach:
         """With what is lacking after one more step."""
-        return Reach(self.first, self.half, torch.fmin(self.least, lack))
+        return replace(self, least=torch.fmin(self.least, lack))
 
     def lost(self, step: int, steps: int, *, earliest: int = STEPS, goal: Tensor | float = 0.0) -> Tensor:
         """After `step` of `steps`, the inputs that will not come down to `goal`: (B,) bool; none before `earliest`."""
@@ -42,14 +50,21 @@ class Reach:
             return torch.zeros_like(self.least, dtype=torch.bool)
         gain = (self.half - self.least).nan_to_num(nan=0.0)
         progress = (self.first - self.least).nan_to_num(nan=0.0, posinf=0.0)
-        return self.least - goal > HOPE * math.log2(steps / step) * gain + SHARE * progress
+        share = max(earliest / step, FLOOR)
+        lost = self.least - goal > HOPE * math.log2(steps / step) * gain + share * progress
+        if self.begun is None:
+            return lost
+        over = self.begun - self.least
+        stuck = over <= 0 if step >= STUCK * earliest else torch.zeros_like(lost)
+        return (lost & (over <= SURPASSED * self.least)) | stuck
 
     def marked(self, step: int) -> Reach:
         """After `lost`: at a power of two, what is lacking now is what later gains are measured from."""
-        return Reach(self.first, self.least, self.least) if _power_of_two(step) else self
+        return replace(self, half=self.least) if _power_of_two(step) else self
 
     def __getitem__(self, rows: Tensor) -> Reach:
-        return Reach(self.first[rows], self.half[rows], self.least[rows])
+        begun = None if self.begun is None else self.begun[rows]
+        return Reach(self.first[rows], self.half[rows], self.least[rows], begun)
 
 
 def _power_of_two(step: int) -> bool:

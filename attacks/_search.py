@@ -117,6 +117,18 @@ class Best:
             self.loss,
         )
 
+    def merged(self, other: Best) -> Best:
+        """Of two for the same inputs, the better for each: broken, then wrong, then stronger; this one if it is broken."""
+        stronger = (other.wrong & ~self.wrong) | ((other.wrong == self.wrong) & (other.strength >= self.strength))
+        better = ~self.broken & (other.broken | stronger)
+        return Best(
+            torch.where(per_input(better, self.candidate), other.candidate, self.candidate),
+            self.wrong | other.wrong,
+            torch.where(better, other.strength, self.strength),
+            self.broken | other.broken,
+            torch.fmax(self.loss, other.loss),
+        )
+
     def __getitem__(self, rows: Tensor) -> Best:
         return Best(self.candidate[rows], self.wrong[rows], self.strength[rows], self.broken[rows], self.loss[rows])
 

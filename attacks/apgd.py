@@ -16,6 +16,7 @@ from attacks._loss import LOSSES, accepted, most_likely_wrong
 from attacks._require import at_least_one
 from attacks._search import Best, Rule, Search, Standing, steepest
 from attacks._start import first_start
+from attacks._together import runs_at_once
 from harness.gradients import expectation
 from harness.types import Budget, Draws, Needs, View
 
@@ -52,12 +53,36 @@ class APGD:
 
     def perturb(self, view: View, x: Tensor, y: Tensor, budget: Budget, draws: Draws) -> Tensor:
         """The best iterate of each input, or the one that fooled the system: (B, *S) -> (B, *S)."""
-        best, feasible, rows = Best.of(x), ball(x, budget), torch.arange(len(x), device=x.device)
-        for run, labels in enumerate(self._labels(view, x, y, draws)):
-            standing = (~best.broken).nonzero()[:, 0] if run and view.early_exit else rows
-            everybody = Standing(rows, y, labels, feasible, draws.stream(run), x, best)
-            self._run(view if run == 0 else replace(view, start=None), everybody[standing], budget, best)
+        best, rows = Best.of(x), torch.arange(len(x), device=x.device)
+        everybody = Standing(rows, y, y, ball(x, budget), draws, x, best)
+        runs, standing = list(enumerate(self._labels(view, x, y, draws))), rows
+        while runs and len(standing):
+            number = 1 if runs[0][0] == 0 else runs_at_once(view, len(standing), len(runs))
+            self._together(view, runs[:number], everybody, standing, budget)
+            runs, view = runs[number:], replace(view, start=None)
+            standing = (~best.broken).nonzero()[:, 0] if view.early_exit else rows
+        view.note("loss", rows, best.loss)
         return best.candidate
+
+    def _together(
+        self, view: View, runs: list[tuple[int, Tensor]], everybody: Standing, rows: Tensor, budget: Budget
+    ) -> None:
+        """Some runs of `rows` at once, each with its number and what its loss is given, as if of different inputs."""
+        some, best = everybody[rows], everybody.best
+        starts = [
+            first_start(view, some.feasible, budget, some.draws.stream(run).stream("start"), otherwise=None)
+            for run, _ in runs
+        ]
+        joined = replace(
+            everybody[rows.repeat(len(runs))],
+            rows=torch.arange(len(rows) * len(runs), device=rows.device),
+            labels=torch.cat([labels[rows] for _, labels in runs]),
+            candidate=torch.cat(starts),
+        )
+        found = joined.best[joined.rows]
+        self._run(replace(view, note=_silent), replace(joined, draws=joined.draws.stream(runs[0][0])), budget, found)
+        for part in joined.rows.chunk(len(runs)):
+            best.put(rows, best[rows].merged(found[part]))
 
     def _labels(self, view: View, x: Tensor, y: Tensor, draws: Draws) -> Iterator[Tensor]:
         """What the loss of each run is given: the label, or the label and the next target; `restarts` times each."""
@@ -73,9 +98,8 @@ class APGD:
                 yield goal
 
     def _run(self, view: View, standing: Standing, budget: Budget, best: Best) -> None:
-        """One run of all steps; in l1 the first ones are taken in wider balls, where nothing counts as found."""
-        start = first_start(view, standing.feasible, budget, standing.draws.stream("start"), otherwise=None)
-        left = self.steps
+        """All steps; in l1 the first ones are taken in wider balls, where nothing counts as found."""
+        start, left = standing.candidate, self.steps
         if budget.norm == "l1":
             for factor, share in WIDER:
                 steps = math.ceil(share * self.steps)
@@ -102,4 +126,4 @@ class APGD:
 
 
 def _silent(name: str, rows: Tensor, values: Tensor | str) -> None:
-    """Nothing of a search in another ball is recorded."""
+    """What a search would record of its own rows."""

@@ -24,8 +24,8 @@ class AutoAttack:
     targeted difference of logits ratio (9 targets), FAB (9 targets) and Square (5,000 queries; not in l1). plus: five
     restarts of APGD, also on the untargeted ratio, and of FAB. rand, for random systems: APGD on cross-entropy and on
     the ratio, gradients the mean of 20 draws. In l1 five restarts and five targets. give_up: an input leaves each run in
-    which success seems out of reach, which costs some strength; else every run takes all its steps. Source: Croce and
-    Hein 2020, section 6; l1: 2021.
+    which success is out of reach (attacks/_reach.py), and Square begins where the others ended; else every run takes all
+    its steps from its own start. Source: Croce and Hein 2020, section 6; l1: 2021.
     """
 
     version: Literal["standard", "plus", "rand"] = "standard"
@@ -43,9 +43,9 @@ class AutoAttack:
             if not len(standing):
                 break
             before = best.broken[standing]
-            found = _found(
-                attack, view, best[standing], (x[standing], y[standing]), budget, draws[standing].stream(name)
-            )
+            sight = replace(view, start=best.candidate[standing]) if self._warm(attack) else view
+            inputs, mine = (x[standing], y[standing]), draws[standing].stream(name)
+            found = _found(attack, sight, best[standing], inputs, budget, mine)
             best.put(standing, found)
             view.note("part", standing[found.broken & ~before], name)
             view = replace(view, start=None)

@@ -17,6 +17,7 @@ from attacks._plane import to_plane
 from attacks._reach import Reach
 from attacks._require import at_least_one
 from attacks._search import ascent_direction
+from attacks._together import runs_at_once
 from harness.gradients import expectation
 from harness.types import Budget, Draws, Needs, Outputs, View
 
@@ -54,16 +55,32 @@ class FAB:
 
     def perturb(self, view: View, x: Tensor, y: Tensor, budget: Budget, draws: Draws) -> Tensor:
         """The nearest input found that the harness calls fooled, else the clean one: (B, *S) -> (B, *S)."""
-        nearest = _Nearest.of(x)
-        for run, chase in enumerate(self._chases(view, x, y, draws)):
-            standing = (~nearest.broken).nonzero()[:, 0]
-            start = self._start(chase, budget, nearest) if run % self.restarts else x
-            self._run(view, replace(chase, candidate=start)[standing], budget, nearest)
+        nearest, chases = _Nearest.of(x), list(self._chases(view, x, y, draws))
+        standing, done = torch.arange(len(x), device=x.device), 0
+        while done < len(chases) and len(standing):
+            number = 1 if math.isinf(budget.epsilon) else runs_at_once(view, len(standing), len(chases) - done)
+            self._together(view, chases[done : done + number], standing, budget, nearest, done)
+            standing, done = (~nearest.broken).nonzero()[:, 0], done + number
         if math.isinf(budget.epsilon):
             found = torch.isfinite(nearest.distance)
             return confirmed(view, nearest.candidate, x=x, y=y, found=found, draws=draws)
         inside = ball(x, budget).project(nearest.candidate.clone())
         return torch.where(per_input(nearest.broken, x), nearest.candidate, inside)
+
+    def _together(
+        self, view: View, chases: list[_Chase], rows: Tensor, budget: Budget, nearest: _Nearest, done: int
+    ) -> None:
+        """Some chases of `rows` at once, as if of different inputs; `done` were there before."""
+        some = []
+        for run, chase in enumerate(chases, done):
+            start = self._start(chase, budget, nearest) if run % self.restarts else chase.x
+            some.append(replace(chase, candidate=start)[rows])
+        pairs = torch.arange(len(rows) * len(chases), device=rows.device)
+        joined = replace(_joined(some), rows=pairs)
+        found = nearest[rows.repeat(len(chases))]
+        self._run(view, joined, budget, found)
+        for part in pairs.chunk(len(chases)):
+            nearest.merge(rows, found[part])
 
     def _chases(self, view: View, x: Tensor, y: Tensor, draws: Draws) -> Iterator[_Chase]:
         """All inputs with each target, `restarts` times."""
@@ -166,6 +183,15 @@ class _Chase:
         return _Chase(**{name: value[rows] for name, value in vars(self).items()})
 
 
+def _joined(chases: list[_Chase]) -> _Chase:
+    """All inputs of some chases in one; the draws, of which a system that draws none makes no use, are the first's."""
+    rows = torch.arange(len(chases[0].rows), device=chases[0].rows.device).repeat(len(chases))
+    x, labels, candidate = (
+        torch.cat([getattr(chase, name) for chase in chases]) for name in ("x", "labels", "candidate")
+    )
+    return _Chase(rows, x, labels, chases[0].draws[rows], candidate, chases[0].reach[rows])
+
+
 @dataclass(frozen=True)
 class _Nearest:
     """The nearest success of each input and its distance, infinite where there is none; broken: within epsilon, confirmed."""
@@ -185,6 +211,16 @@ class _Nearest:
         better = (distance < self.distance[chase.rows]).nonzero()[:, 0]
         self.candidate[chase.rows[better]] = chase.candidate[better]
         self.distance[chase.rows[better]] = distance[better]
+
+    def __getitem__(self, rows: Tensor) -> _Nearest:
+        return _Nearest(self.candidate[rows], self.distance[rows], self.broken[rows])
+
+    def merge(self, rows: Tensor, found: _Nearest) -> None:
+        """Take over what was found for some inputs where it is nearer, or the first that is broken."""
+        better = ~self.broken[rows] & (found.broken | (found.distance < self.distance[rows]))
+        chosen = rows[better]
+        self.candidate[chosen], self.distance[chosen] = found.candidate[better], found.distance[better]
+        self.broken[chosen] = found.broken[better]
 
     def confirm(self, view: View, chase: _Chase, budget: Budget) -> None:
         """Ask the harness about candidates within epsilon."""

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from attacks._ball import Feasible, ball
 from attacks._loss import lack
-from attacks._reach import QUERIES, Reach
+from attacks._reach import QUERIES, WARM_QUERIES, Reach
 from attacks._require import at_least_one
 from attacks._squares import Bumps, Ends, Move
+from attacks._start import first_start
 from attacks._windows import HALVINGS, image_shape, share
 from harness.gradients import expectation
 from harness.types import Budget, Draws, Needs, View
@@ -28,8 +29,8 @@ class Square:
     A square covers `p_init` of the pixels at first, half of that after 10, 50, 200, 500, 1000, 2000 and 4000 queries. In
     linf it is set to one end of the ball for each channel, in l2 the change of another square is moved into it. Nearer
     means a smaller lack of misclassification or, where that is larger, of acceptance. Vectors are images of one row.
-    give_up: an input leaves where success is out of reach; samples: draws a score is the mean of.
-    Source: Andriushchenko et al. 2020, algorithms 1 to 3.
+    Where an earlier search ended, it begins there. give_up: an input leaves where success is out of reach; samples:
+    draws a score is the mean of. Source: Andriushchenko et al. 2020, algorithms 1 to 3.
     """
 
     queries: int = 5000
@@ -52,9 +53,8 @@ class Square:
         image = image_shape(x.shape[1:])
         move: Move = Ends(image) if budget.norm == "linf" else Bumps(image)
         moves = (self.queries if budget.queries is None else min(self.queries, budget.queries)) - 1
-        walk = self._begun(view, x, y, budget, draws)
+        walk = self._begun(view, move, x, y, budget, draws)
         everybody = walk.rows
-        self._try(view, walk, everybody, move.start(walk.feasible, draws.stream("start")), draws.stream("start"))
         found, least, done = walk.candidate.clone(), walk.lack.clone(), 0
         while True:
             leaving, walk = self._leaving(view, walk, done, moves)
@@ -72,20 +72,24 @@ class Square:
         view.note("loss", everybody, -least)
         return found
 
-    def _begun(self, view: View, x: Tensor, y: Tensor, budget: Budget, draws: Draws) -> _Walk:
-        """Everybody before the first query; where they may give up, with what the clean inputs lack."""
+    def _begun(self, view: View, move: Move, x: Tensor, y: Tensor, budget: Budget, draws: Draws) -> _Walk:
+        """Everybody after the first query; where they may give up, with what the clean inputs lack."""
         assert view.forward is not None, "needs = logits"
         rows, infinite = torch.arange(len(x), device=x.device), torch.full_like(y, torch.inf, dtype=x.dtype)
+        feasible, broken, none = ball(x, budget), torch.zeros_like(y, dtype=torch.bool), x.new_empty(len(x), 0)
+        walk = _Walk(rows, y, feasible, draws, x.clone(), infinite, broken, Reach.of(infinite), none)
+        first = draws.stream("start")
+        start = first_start(view, feasible, budget, first, otherwise=move.start(feasible, first))
+        self._try(view, walk, rows, start, first)
         clean = lack(view.forward(x, draws), y) if self.give_up and view.early_exit else infinite
-        broken, none = torch.zeros_like(y, dtype=torch.bool), x.new_empty(len(x), 0)
-        return _Walk(rows, y, ball(x, budget), draws, x.clone(), infinite, broken, Reach.of(clean), none)
+        return replace(walk, reach=Reach.of(clean, None if view.start is None else walk.lack.clone()))
 
     def _leaving(self, view: View, walk: _Walk, done: int, moves: int) -> tuple[Tensor, _Walk]:
         """Who leaves: broken, or out of reach of success; and the walk, with progress brought up to date."""
         if not (self.give_up and view.early_exit):
             return walk.broken, walk
         reach = walk.reach.after(walk.lack)
-        lost = reach.lost(done, moves, earliest=QUERIES)
+        lost = reach.lost(done, moves, earliest=QUERIES if view.start is None else WARM_QUERIES)
         return walk.broken | lost, replace(walk, reach=reach.marked(done))
 
     def _move(self, view: View, move: Move, walk: _Walk, done: int, ahead: int) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from attacks.apgd import APGD
+from attacks.autoattack import AutoAttack
 from attacks.carlini_wagner import CarliniWagner
+from attacks.fab import FAB
 from attacks.fgsm import FGSM
 from attacks.foolbox import Foolbox
 from attacks.grey_patch import GreyPatch
@@ -13,6 +16,7 @@ from attacks.noise import Noise
 from attacks.patch_nag import PatchNAG
 from attacks.patch_pgd import PatchPGD
 from attacks.pgd import PGD
+from attacks.square import Square
 from harness.draws import CounterDraws
 from harness.rounding import distance
 from harness.types import Budget, View
@@ -27,15 +31,25 @@ CASES = [
         GreyPatch(),
         PatchPGD(steps=4, restarts=2),
         PatchNAG(steps=4, height=1),
+        APGD(steps=12),
+        APGD(steps=20, loss="dlr", targets=2, first_target=2, give_up=True),
+        FAB(steps=12, targets=3, restarts=2),
+        Square(queries=40),
     )
     for norm in attack.norms
-] + [(CarliniWagner(steps=30, constants=4, constant=0.1), "l2")]
-EPSILON = {"linf": 0.07, "l2": 0.5, "l0": 4.0, "patch": 3.0}
+] + [(CarliniWagner(steps=30, constants=4, constant=0.1), "l2"), (AutoAttack(give_up=True), "linf")]
+EPSILON = {"linf": 0.07, "l2": 0.5, "l1": 2.0, "l0": 4.0, "patch": 3.0}
 
 
 @pytest.mark.parametrize(
     ("attack", "values"),
-    [(PGD, {"steps": 0}), (PGD, {"samples": 0}), (Noise, {"repeats": -1}), (CarliniWagner, {"constants": 0})],
+    [
+        (PGD, {"steps": 0}),
+        (PGD, {"samples": 0}),
+        (Noise, {"repeats": -1}),
+        (CarliniWagner, {"constants": 0}),
+        (APGD, {"first_target": 0}),
+    ],
 )
 def test_counts_below_one_are_refused(attack, values):
     with pytest.raises(ValueError, match="expected at least 1"):
@@ -61,13 +75,7 @@ def test_contract(digits, draws, attack, norm, early_exit):
     assert torch.isfinite(attacked).all()
     assert attacked.min() >= 0
     assert attacked.max() <= 1
-    change = (attacked - x).double().flatten(1)
-    length = {
-        "linf": change.abs().amax(1),
-        "l2": change.norm(dim=1),
-        "l0": (change != 0).sum(1),
-        "patch": distance(attacked, x, "patch"),
-    }[norm]
+    length = distance(attacked, x, norm)
     assert (length <= budget.epsilon * (1 + 1e-6)).all()
     assert torch.equal(attack.perturb(view, x, y, budget, draws), attacked)
     rows = torch.tensor([40, 3, 17])
