@@ -237,11 +237,13 @@ def _pixels(values: Tensor) -> Tensor:
 
 
 def ball(x: Tensor, budget: Budget) -> Feasible:
-    """The feasible set of a budget round x (B, *S)."""
+    """The feasible set of a budget round x (B, *S); raises ValueError for a norm without one."""
     if budget.norm == "linf":
         return LinfBall.of(x, budget.epsilon)
     if budget.norm == "l2":
         return L2Ball(x, budget.epsilon)
     if budget.norm == "l1":
         return L1Ball(x, budget.epsilon)
-    return L0Ball(x, budget.epsilon)
+    if budget.norm == "l0":
+        return L0Ball(x, budget.epsilon)
+    raise ValueError(f"the norm {budget.norm} has no ball; expected linf, l2, l1 or l0")

@@ -143,7 +143,7 @@ def _key(kind: str, /, **content: Any) -> str:
 def tasks(grid: Grid, cells: Iterable[Cell | Skip]) -> Plan:
     """The tasks of all cells."""
     plan = Plan(grid)
-    for cell in sorted(cells, key=_replays):
+    for cell in sorted(cells, key=lambda cell: (_checks(cell), _replays(cell))):
         if isinstance(cell, Skip):
             plan.skips[cell.reason] = plan.skips.get(cell.reason, 0) + 1
             continue
@@ -160,6 +160,11 @@ def _replays(cell: Cell | Skip) -> bool:
     if isinstance(cell, Skip) or cell.attempt is None:
         return False
     return "replay" in registry.constants(registry.locate("attack", cell.attempt.attack.name)).get("uses", ())
+
+
+def _checks(cell: Cell | Skip) -> bool:
+    """Whether a cell is for a flag, and so comes after what it looks back on."""
+    return isinstance(cell, Cell) and cell.check is not None
 
 
 def fitted(plan: Plan, spec: Spec, dataset: Spec, *, context: Sequence[Fitted] = ()) -> Fitted:
@@ -261,11 +266,11 @@ def _observe(plan: Plan, cell: Cell) -> Iterator[Task]:
     """The tasks that observe a cell, with the craft tasks that they need."""
     grid = plan.grid
     if cell.attempt is None:
-        number = grid.clean_inputs or -1
         if cell.shift is not None:
             yield _observation(plan, cell, rows=(0, grid.inputs), what=_shift_content(cell.shift))
-        else:
-            yield _observation(plan, cell, rows=(0, number), what={"clean": True})
+            return
+        for rows, scoring in _clean(grid, cell.system):
+            yield _observation(plan, cell, rows=rows, what={"clean": True}, scoring=scoring)
         return
     attack = fitted(plan, with_victim(cell.attempt.attack, cell.system.victim), cell.system.dataset)
     stage = _staged(plan, cell, attack)
@@ -278,15 +283,32 @@ def _observe(plan: Plan, cell: Cell) -> Iterator[Task]:
         yield observation
 
 
+def _clean(grid: Grid, system: System) -> Iterator[tuple[tuple[int, int], int]]:
+    """Ranges of clean inputs with their scoring draws: of inputs that no attack sees, a random system gets ten at most."""
+    stop, attacked = grid.clean_inputs or -1, grid.first + grid.inputs
+    random = any(registry.constants(registry.locate("defense", spec.name)).get("random") for spec in system.defenses)
+    if not random or 0 < stop <= attacked or test_size(system.dataset) <= attacked:
+        yield (0, stop), grid.scoring
+        return
+    yield (0, attacked), grid.scoring
+    yield (attacked, stop), min(grid.scoring, 10)
+
+
 def _shift_content(shift: Spec) -> Any:
     return fingerprint(shift) if shift.kind == "dataset" else identity(shift)
 
 
 def _observation(
-    plan: Plan, cell: Cell, *, rows: tuple[int, int], what: dict[str, Any], craft: Task | None = None
+    plan: Plan,
+    cell: Cell,
+    *,
+    rows: tuple[int, int],
+    what: dict[str, Any],
+    craft: Task | None = None,
+    scoring: int | None = None,
 ) -> Task:
     grid, pipeline = plan.grid, plan.pipelines[cell.system]
-    options = (("selection", grid.selection), ("scoring", grid.scoring), ("rate", grid.rate))
+    options = (("selection", grid.selection), ("scoring", scoring or grid.scoring), ("rate", grid.rate))
     content = {**what, "system": pipeline.key, "calibration": pipeline.calibration, "rows": rows, "options": options}
     key = _key("observe", **content, seed=grid.seed)
     inputs = _states(pipeline) + ((craft.key,) if craft else ())

@@ -55,8 +55,8 @@ def _attempt(line: object, threat: Threat, *, epsilon: float | None = None, norm
     return Attempt(spec, norm or threat.norm, (epsilon or threat.epsilon,), threat.knowledge)
 
 
-def _apgd(steps: int, restarts: int = 1) -> dict[str, Any]:
-    return {"apgd": {"loss": "margin", "steps": steps, "restarts": restarts}}
+def _apgd(steps: int, restarts: int = 1, weight: float = 1.0) -> dict[str, Any]:
+    return {"apgd": {"loss": "margin", "steps": steps, "restarts": restarts, "weight": weight}}
 
 
 def _at_headline(grid: Grid, extra: Sequence[Attempt]) -> list[Attempt]:
@@ -107,11 +107,16 @@ def _scrutiny(grid: Grid, system: System) -> Iterator[Cell]:
 
 
 def _from_scratch(system: System, threat: Threat, tried: tuple[Attempt, ...], *, rejects: bool) -> Iterator[Cell]:
-    """Twice epsilon, the whole box for what always answers, and images beside the same moved by a pixel."""
+    """Twice epsilon, the whole box for what always answers, and images beside the same moved by a pixel.
+
+    At twice epsilon a system that may reject is searched with three weights of its margin.
+    """
     plain = _attempt(_apgd(50), threat)
     double = min(2 * threat.epsilon, 1.0) if threat.norm == "linf" else 2 * threat.epsilon
-    wider, whole = replace(plain, epsilons=(double,)), replace(plain, norm="linf", epsilons=(1.0,))
-    yield Cell(system, attempt=wider, check=Check(MONOTONE, tried, (), threat.epsilon, most=100))
+    whole = replace(plain, norm="linf", epsilons=(1.0,))
+    for weight in (1.0, 0.2, 5.0) if rejects else (1.0,):
+        wider = _attempt(_apgd(50, weight=weight), threat, epsilon=double)
+        yield Cell(system, attempt=wider, check=Check(MONOTONE, tried, (), threat.epsilon, most=100))
     if not rejects:
         yield Cell(system, attempt=whole, check=Check(RANGE, most=100))
     for moved in (False, True):

@@ -102,3 +102,8 @@ def test_linf_start_covers_the_ball():
     start = LinfBall.of(x, 0.1).start(CounterDraws("k", torch.arange(64))) - x
     assert abs(start.mean()) < 0.005
     assert abs(start.var() - 0.2**2 / 12) < 2e-4
+
+
+def test_a_norm_without_a_ball_is_refused() -> None:
+    with pytest.raises(ValueError, match="patch has no ball"):
+        ball(torch.zeros(1, 1, 4, 4), Budget("patch", 2.0))

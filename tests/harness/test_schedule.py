@@ -147,3 +147,20 @@ def test_a_check_of_a_flag_gets_only_the_inputs_it_is_for(ran: tuple[Path, api.R
     longer = table[(table["check"] == "not-converged") & table["attacked"]]
     assert not fell & set(longer["index"])
     assert set(table.loc[table["cell"] == "moved", "check"]) == {"twins"}
+
+
+def test_what_is_tried_again_comes_after_what_only_a_replay_broke(ran: tuple[Path, api.Result]) -> None:
+    plan = api.plan_of(api.read_grid({**GRID, "defenses": ["none", "bit_depth"]}))
+    replays = [
+        t.key for t in plan.tasks.values() if t.kind == "observe" and t.attempt and t.attempt.attack.name == "replay"
+    ]
+    again = [t for t in plan.tasks.values() if t.kind == "craft" and t.check and t.check.flag.startswith("black-box")]
+    assert len(again) == 2
+    assert set(replays) <= {key for task in again for key in task.only}
+
+
+def test_clean_inputs_that_no_attack_sees_get_fewer_draws() -> None:
+    plan = api.plan_of(api.read_grid({**GRID, "defenses": ["none", "gaussian_noise"], "scoring": 50}))
+    clean = [t for t in plan.tasks.values() if t.kind == "observe" and t.attempt is None and t.shift is None]
+    found = {(bool(t.pipeline and t.pipeline.parts), t.rows, dict(t.options)["scoring"]) for t in clean}
+    assert found == {(False, (0, 200), 50), (True, (0, 96), 50), (True, (96, 200), 10)}

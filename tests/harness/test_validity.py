@@ -385,6 +385,13 @@ def test_checks_of_full_and_light_scrutiny() -> None:
     assert [cell.shift for cell in detects if cell.shift] == [validity.noise(HEADLINE)]
 
 
+def test_a_system_that_may_reject_is_searched_with_several_weights_at_twice_epsilon() -> None:
+    cells = extra(defenses=["linear_map_svm"], scrutiny="full")
+    tried = [c.attempt for c in cells if c.check and c.check.flag == "not-monotone-in-epsilon" and c.attempt]
+    assert sorted(dict(a.attack.params)["weight"] for a in tried) == [0.2, 1.0, 5.0]
+    assert {a.epsilons for a in tried} == {(0.4,)}
+
+
 def test_what_is_tried_again() -> None:
     changes: dict[str, Any] = {"scrutiny": "light", "attacks": ["transfer", "pgd", "fgsm"], "defenses": ["bit_depth"]}
     (single, black) = [cell.check for cell in extra(**changes) if cell.check]
