@@ -105,6 +105,12 @@ def in_double(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network).double().requires_grad_(False)
 
 
+def require_finite(values: Tensor, name: str) -> None:
+    """Raise ValueError where values are NaN or infinite."""
+    if not values.isfinite().all():
+        raise ValueError(f"{name} holds NaN or infinite values; it lies in no cell")
+
+
 def _refuse_training(network: nn.Module) -> None:
     for name, module in network.named_modules():
         if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
@@ -202,10 +208,12 @@ class _Symbols(_Reading):
         given: Tensor = args[0] if args else kwargs["input"]
         if name in _POOLS:
             self.found.append(Symbols("max_pool", windows(given, name, args[1:], kwargs)))
-            return func(*args, **kwargs)
+            pooled: Tensor = func(*args, **kwargs)
+            return pooled
         in_place = func.__name__.endswith("_") or kwargs.get("inplace") or any(value is True for value in args)
         self.found.append(Symbols(name, given.clone() if in_place else given))
-        return func(*args, **kwargs)
+        result: Tensor = func(*args, **kwargs)
+        return result
 
 
 class _Layers(_Reading):
