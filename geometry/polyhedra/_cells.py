@@ -33,28 +33,39 @@ class Cells:
         return len(self.patterns)
 
 
-def merged_cells(subdivision: Subdivision) -> Cells:
-    """The cells of a subdivision, pieces of one pattern taken together."""
+def merged_cells(subdivision: Subdivision, patterns: Mask | None = None) -> Cells:
+    """The cells of a subdivision, pieces of one pattern (its own, unless others are given) taken together."""
     complex_ = subdivision.cells
-    first, group = groups(subdivision.patterns)
-    number = len(first)
-    cell, vertex = complex_.corners()
-    keys = np.unique(group[cell] * complex_.counts[0] + vertex)
-    cell, vertex = np.divmod(keys, complex_.counts[0])
+    patterns = subdivision.patterns if patterns is None else patterns
+    first, group = groups(patterns)
+    cell, vertex = _grouped(complex_.corners(), group, complex_.counts[0])
     finite = subdivision.weights[vertex] > 0
     points = _interior_points(subdivision.inputs, cell, vertex, finite=finite)
-    pairs = np.sort(group[complex_.adjacent()], axis=1)
-    pairs = np.unique(pairs[pairs[:, 0] < pairs[:, 1]], axis=0)
-    real = finite & ~subdivision.artificial[vertex]
+    bounded = np.bincount(cell[~finite], minlength=len(first)) == 0
+    pairs, facet = complex_.adjacent()
+    pairs = np.sort(group[pairs], axis=1)
+    inner = pairs[:, 0] == pairs[:, 1]
+    if inner.any():  # what lies between pieces of one cell bounds nothing
+        outer = np.ones(complex_.counts[-2], np.bool_)
+        outer[facet[inner]] = False
+        cell, vertex = _grouped(complex_.corners(outer), group, complex_.counts[0])
+    real = (subdivision.weights[vertex] > 0) & ~subdivision.artificial[vertex]
     return Cells(
-        patterns=torch.from_numpy(subdivision.patterns[first]),
+        patterns=torch.from_numpy(patterns[first]),
         points=torch.from_numpy(points),
         vertices=_vertices(subdivision.inputs, cell[real], vertex[real], around=points),
-        bounded=torch.from_numpy(np.bincount(cell[~finite], minlength=number) == 0),
-        neighbours=torch.from_numpy(pairs),
+        bounded=torch.from_numpy(bounded),
+        neighbours=torch.from_numpy(np.unique(pairs[~inner], axis=0)),
         complete=subdivision.complete,
         tolerance=TOLERANCE,
     )
+
+
+def _grouped(corners: tuple[Indices, Indices], group: Indices, vertices: int) -> tuple[Indices, Indices]:
+    """Pairs (cell, vertex) as pairs (group, vertex), each once, in order."""
+    keys = np.unique(group[corners[0]] * vertices + corners[1])
+    cell, vertex = np.divmod(keys, vertices)
+    return cell, vertex
 
 
 def _interior_points(inputs: Floats, cell: Indices, vertex: Indices, *, finite: Mask) -> Floats:

@@ -148,9 +148,11 @@ class Complex:
         self._rows = Growing(self.rows[kept])
         self.counts[0] = len(self.rows)
 
-    def corners(self) -> tuple[Indices, Indices]:
-        """The vertices of every cell, as pairs (cell, vertex) in the order of the cells."""
+    def corners(self, facets: Mask | None = None) -> tuple[Indices, Indices]:
+        """The vertices of every cell, on some of its facets or on all, as pairs (cell, vertex) in the order of the cells."""
         cell, face = self.owner[-1], self.part[-1]
+        if facets is not None:
+            cell, face = cell[facets[face]], face[facets[face]]
         for k in range(self.dimensions - 1, 0, -1):
             left, right = _joined(face, self.owner[k])
             keys = np.unique(cell[left] * self.counts[k - 1] + self.part[k][right])
@@ -158,12 +160,12 @@ class Complex:
         order = np.argsort(cell, kind="stable")
         return cell[order], face[order]
 
-    def adjacent(self) -> Indices:
-        """Pairs (E, 2) of cells that share a face of one dimension less."""
+    def adjacent(self) -> tuple[Indices, Indices]:
+        """Pairs (E, 2) of cells that share a facet, a face of one dimension less, and that facet (E,)."""
         order = np.argsort(self.part[-1], kind="stable")
         cell, face = self.owner[-1][order], self.part[-1][order]
         shared = np.flatnonzero(face[1:] == face[:-1])
-        return np.stack([cell[shared], cell[shared + 1]], axis=1)
+        return np.stack([cell[shared], cell[shared + 1]], axis=1), face[shared]
 
 
 @dataclass(frozen=True, eq=False)
