@@ -11,17 +11,23 @@ from geometry.polyhedra._derivatives import jacobian
 from geometry.polyhedra._network import dense_layers, in_double, require_finite, symbols
 
 
+class EmptyCell(ValueError):
+    """No input has the activation pattern."""
+
+
 @dataclass(frozen=True, eq=False)
 class Halfspaces:
     """The cell {x: normals x <= offsets}: normals A (m, d), offsets c (m,), float64, inputs flattened to (d,).
 
     Row i belongs to unit i of the activation pattern; a max-pool has a row for each value of a window but the winner.
-    point (d,): one that lies in the cell, if it is known.
+    point (d,): one that lies in the cell, if it is known. first: how many rows belong to the first layer, whose rows
+    span all others in a network that passes its input on nowhere else.
     """
 
     normals: Tensor
     offsets: Tensor
     point: Tensor | None = None
+    first: int = 0
 
 
 def halfspaces(network: nn.Module, x: Tensor) -> Halfspaces:
@@ -41,12 +47,14 @@ def halfspaces(network: nn.Module, x: Tensor) -> Halfspaces:
             raise ValueError(
                 "the network has no ReLU and no max-pool: it is affine, and its one cell is the whole space"
             )
+        groups.append(found[0].margins[0].isfinite())
         return torch.cat([one.margins for one in found], 1)
 
+    groups: list[Tensor] = []
     values, slopes = jacobian(margins, point)
     within = values.isfinite()  # a window that reaches over the border has values that never win
     flat, slopes = point.flatten(), slopes[within]
-    return Halfspaces(-slopes, values[within] - slopes @ flat, flat)
+    return Halfspaces(-slopes, values[within] - slopes @ flat, flat, int(groups[0].sum()))
 
 
 def pattern_halfspaces(network: nn.Module, pattern: Tensor) -> Halfspaces:
@@ -68,4 +76,4 @@ def pattern_halfspaces(network: nn.Module, pattern: Tensor) -> Halfspaces:
         following, shift = (torch.as_tensor(value) for value in layers[i + 1])
         open_units = following * bits.double()
         weight, offset = open_units @ weight, open_units @ offset + shift
-    return Halfspaces(torch.cat(rows), torch.cat(ends))
+    return Halfspaces(torch.cat(rows), torch.cat(ends), first=len(rows[0]))

@@ -1,0 +1,78 @@
+"""Linear programs by HiGHS that end as optimal, infeasible or past a bound; any other end is an error by name."""
+
+from __future__ import annotations
+
+import highspy
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Status = highspy.HighsModelStatus
+
+INFINITE = float(highspy.kHighsInf)
+SOLVED_TO = 1e-10  # feasibility of HiGHS, primal and dual
+_OPTIONS = {
+    "output_flag": False,
+    "presolve": "off",
+    "threads": 1,
+    "primal_feasibility_tolerance": SOLVED_TO,
+    "dual_feasibility_tolerance": SOLVED_TO,
+}
+_STRATEGIES = (1, 4)  # dual simplex, then primal simplex
+
+
+class SolverFailed(RuntimeError):
+    """HiGHS did not finish a linear program, or answered neither optimal nor infeasible."""
+
+
+class Program:
+    """min costs v within bounds, lower <= rows v <= upper; kept by HiGHS between changes, so that each run starts warm."""
+
+    def __init__(self, *, costs: Floats, lower: Floats, upper: Floats) -> None:
+        self.highs = highspy.Highs()  # type: ignore[no-untyped-call]
+        for name, value in _OPTIONS.items():
+            self.highs.setOptionValue(name, value)
+        self.columns = np.arange(len(costs), dtype=np.int32)
+        self.highs.addVars(len(costs), lower, upper)
+        self.highs.changeColsCost(len(costs), self.columns, costs)
+
+    def add_rows(self, rows: Floats, upper: Floats, lower: Floats | None = None) -> None:
+        """Demand lower <= rows v <= upper of dense rows (n, columns)."""
+        number, columns = rows.shape
+        starts = np.arange(number, dtype=np.int32) * columns
+        below = np.full(number, -INFINITE) if lower is None else lower
+        self.highs.addRows(number, below, upper, rows.size, starts, np.tile(self.columns, number), rows.ravel())
+
+    def bound(self, lower: Floats, upper: Floats) -> None:
+        """Other bounds of the first columns."""
+        self.highs.changeColsBounds(len(lower), self.columns[: len(lower)], lower, upper)
+
+    def demand(self, values: Floats) -> None:
+        """Other values of the first rows, which are equations."""
+        self.highs.changeRowsBounds(len(values), np.arange(len(values), dtype=np.int32), values, values)
+
+    def solve(self, *, bound: float = INFINITE) -> Status:
+        """kOptimal, kInfeasible, or kObjectiveBound where the minimum is seen to exceed the bound."""
+        self.highs.setOptionValue("objective_bound", bound)
+        status = Status.kNotset
+        for strategy in _STRATEGIES:
+            self.highs.setOptionValue("simplex_strategy", strategy)
+            self.highs.run()
+            status = self.highs.getModelStatus()
+            if status in (Status.kOptimal, Status.kInfeasible, Status.kObjectiveBound):
+                return status
+            self.highs.clearSolver()
+        raise SolverFailed(
+            f"HiGHS ended a linear program of {self.highs.getNumRow()} rows and {self.highs.getNumCol()} columns as "
+            f"'{self.highs.modelStatusToString(status)}', not as optimal or infeasible; scale the network's weights"
+        )
+
+    @property
+    def values(self) -> Floats:
+        """The columns at the optimum."""
+        return np.array(self.highs.getSolution().col_value)
+
+    @property
+    def duals(self) -> Floats:
+        """What the minimum gains for each unit of a row's bound."""
+        return np.array(self.highs.getSolution().row_dual)
