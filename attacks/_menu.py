@@ -35,7 +35,7 @@ Aim = tuple[Direction, Tensor]
 class Entry:
     """One attack of the menu: whose gradient, what it aims at, which pixels it may change, where it starts.
 
-    samples: draws a gradient is the mean of; the steps are fewer in proportion, and 2 at least.
+    samples: draws a gradient is the mean of; the steps are fewer, down to a third, and 2 at least.
     """
 
     gradient: str
@@ -56,7 +56,7 @@ class Entry:
         """Search for some of the inputs, as `Search.run` does; `standing.candidate` is the last point of another search."""
         forward = view.forward if self.gradient == "own" else view.gradients[self.gradient]
         assert forward is not None, "needs = gradient"
-        number = steps if self.samples == 1 else max(2, 2 * steps // self.samples)
+        number = steps if self.samples == 1 else max(2, steps // 3, 2 * steps // self.samples)
         x, mine = standing.feasible.x, standing.draws
         direction, labels = AIMS[self.aim](view, x, standing.y, mine)
         feasible: Feasible = ball(x, budget)
@@ -186,7 +186,7 @@ def menu(view: View) -> list[Entry]:
     rejects = any(part.role == "detector" for part in view.parts or ())
     listed = list(_against_detectors(view, gradients) if rejects else _against_classifiers(view, gradients))
     if view.random:
-        listed = [replace(entry, samples=number) for entry in listed[:8] for number in (1, 5, 20)]
+        listed = [replace(entry, samples=number) for entry in listed[:8] for number in (5, 20)]
     return list(dict.fromkeys(listed))[:MOST]
 
 

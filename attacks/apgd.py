@@ -21,6 +21,7 @@ from harness.gradients import expectation
 from harness.types import Budget, Draws, Needs, View
 
 WIDER = ((3.0, 0.3), (2.0, 0.3))  # l1: times epsilon, and the share of the steps taken there first
+DRAWS = 20  # of a random system, that a gradient is the mean of
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class APGD:
     as many as the best point's change shows to be needed, and begin in wider balls. targets: number of targets, the
     `first_target`-th most likely wrong class and the next ones, searched one after the other (0: away from the label).
     With two or three classes `dlr` becomes the margin. weight: of the margin of a system that may reject; give_up: an
-    input leaves a run in which success is out of reach; samples: draws a gradient is the mean of.
+    input leaves a run in which success is out of reach; samples: draws a gradient is the mean of (None: 20 for a system
+    that draws numbers, which one draw misleads, else 1).
     Source: Croce and Hein 2020, algorithm 1; l1: Croce and Hein 2021, algorithm 1.
     """
 
@@ -42,7 +44,7 @@ class APGD:
     first_target: int = 1
     weight: float = 1.0
     give_up: bool = False
-    samples: int = 1
+    samples: int | None = None
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     needs: ClassVar[Needs] = "gradient"
@@ -122,7 +124,8 @@ class APGD:
         assert view.forward is not None, "needs = gradient"
         loss = accepted(LOSSES[self.loss][bool(self.targets)], self.weight)
         rule: Rule = SparseAscent(steps) if norm == "l1" else AdaptiveAscent(steps)
-        return Search(view, expectation(view.forward, self.samples), steepest(loss), rule, steps, self.give_up)
+        samples = self.samples or (DRAWS if view.random else 1)
+        return Search(view, expectation(view.forward, samples), steepest(loss), rule, steps, self.give_up)
 
 
 def _silent(name: str, rows: Tensor, values: Tensor | str) -> None:

@@ -19,7 +19,7 @@ from attacks.pgd import PGD
 from attacks.square import Square
 from harness.draws import CounterDraws
 from harness.rounding import inside
-from harness.types import Attack, Budget, View
+from harness.types import Attack, Budget, Draws, Outputs, View
 
 Digits = tuple[nn.Module, Tensor, Tensor]
 EPSILONS = {"linf": 0.1, "l2": 0.6, "l1": 2.5}
@@ -196,3 +196,19 @@ def test_the_projection_is_the_nearest_point_of_ball_and_box(norm: str, order: i
 def test_bad_parameters(attack: type, parameter: str) -> None:
     with pytest.raises(ValueError, match=parameter):
         attack(**{parameter: 0})
+
+
+def test_apgd_takes_the_mean_of_twenty_draws_where_a_system_draws_numbers() -> None:
+    passes: list[int] = []
+
+    def forward(x: Tensor, draws: Draws) -> Outputs:
+        passes.append(len(x))
+        return Outputs(torch.stack([x.flatten(1).sum(1), -x.flatten(1).sum(1)], 1), None)
+
+    x, y = torch.rand(2, 1, 4, 4), torch.zeros(2, dtype=torch.long)
+    draws = CounterDraws("a", torch.arange(2))
+    for random, number in ((True, 20), (False, 1)):
+        passes.clear()
+        view = replace(View.of(lambda x: x, early_exit=False), forward=forward, random=random)
+        APGD(steps=1).perturb(view, x, y, Budget("linf", 0.01), draws)
+        assert max(passes) == 2 * number
