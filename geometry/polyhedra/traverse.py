@@ -12,7 +12,7 @@ from geometry.polyhedra._box import Box, bounds
 from geometry.polyhedra._cells import Cells, merged_cells
 from geometry.polyhedra._complex import Floats
 from geometry.polyhedra._network import dense_layers
-from geometry.polyhedra._subdivision import Layer, Subdivision, box_complex, whole_space
+from geometry.polyhedra._subdivision import Subdivision, box_complex, whole_space
 from geometry.polyhedra._walk import walked_cells
 
 MOST_CUT = 5  # dimensions in which cells are kept with all their faces; above, linear programs find the neighbours
@@ -28,8 +28,9 @@ def traverse(network: nn.Module, box: Box | None = None, *, max_cells: int = 200
     """
     if max_cells < 1:
         raise ValueError(f"max_cells must be at least 1, not {max_cells}")
-    layers = dense_layers(network)[:-1]
-    d = _inputs(network, layers)
+    *layers, output = dense_layers(network)
+    d = int((layers or [output])[0][0].shape[1])
+    layers = layers or [(np.empty((0, d)), np.empty(0))]
     if box is not None:
         lower, upper = bounds(box, d)
         if d > MOST_CUT:
@@ -37,8 +38,8 @@ def traverse(network: nn.Module, box: Box | None = None, *, max_cells: int = 200
         subdivision = Subdivision(box_complex(lower, upper), frame=np.eye(d), origin=np.zeros(d), max_cells=max_cells)
         subdivision.cut(layers)
         return merged_cells(subdivision)
-    basis = _row_space(layers, d)
-    reduced = [(layers[0][0] @ basis.T, layers[0][1]), *layers[1:]] if layers else []
+    basis = _row_space(layers[0][0])
+    reduced = [(layers[0][0] @ basis.T, layers[0][1]), *layers[1:]]
     if len(basis) > MOST_CUT:
         return _lifted(walked_cells(reduced, box=None, max_cells=max_cells), basis)
     complex_, directions = whole_space(len(basis))
@@ -56,18 +57,14 @@ def estimated_cells(inputs: int, units: int) -> int:
     return sum(math.comb(units, i) for i in range(min(inputs, units) + 1))
 
 
-def _inputs(network: nn.Module, layers: list[Layer]) -> int:
-    return int((layers or dense_layers(network))[0][0].shape[1])
-
-
-def _row_space(layers: list[Layer], d: int) -> Floats:
+def _row_space(weight: Floats) -> Floats:
     """Orthonormal rows (k, d) that span the rows of the first layer, at least one: nothing changes across them."""
-    if not layers or d == 1:
-        return np.eye(d)
-    weight = layers[0][0]
+    d = weight.shape[1]
+    if not weight.any():
+        return np.eye(1, d)
     _, values, right = np.linalg.svd(weight, full_matrices=False)
     rank = int((values > values[0] * max(weight.shape) * np.finfo(np.float64).eps).sum())
-    return np.eye(d) if rank == d else right[: max(rank, 1)]
+    return np.eye(d) if rank == d else right[:rank]
 
 
 def _lifted(cells: Cells, basis: Floats) -> Cells:
