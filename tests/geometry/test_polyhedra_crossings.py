@@ -23,9 +23,13 @@ def _network(*widths, seed=0):
     return nn.Sequential(*modules[:-1]).double()
 
 
+def _double(values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
 def _one_layer(weight, bias):
     network = nn.Sequential(nn.Linear(len(weight[0]), len(weight)), nn.ReLU(), nn.Linear(len(weight), 1)).double()
-    network[0].weight.data, network[0].bias.data = torch.tensor(weight).double(), torch.tensor(bias).double()
+    network[0].weight.data, network[0].bias.data = _double(weight), _double(bias)
     return network
 
 

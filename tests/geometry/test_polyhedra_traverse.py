@@ -32,7 +32,8 @@ def _given(*layers):
     modules = []
     for weight, bias in layers:
         linear = nn.Linear(len(weight[0]), len(weight)).double()
-        linear.weight.data, linear.bias.data = torch.tensor(weight).double(), torch.tensor(bias).double()
+        linear.weight.data = torch.as_tensor(np.array(weight, dtype=np.float64))
+        linear.bias.data = torch.as_tensor(np.array(bias, dtype=np.float64))
         modules += [linear, nn.ReLU()]
     return nn.Sequential(*modules[:-1])
 
