@@ -18,9 +18,11 @@ def along(function: Function, x: Tensor, directions: Tensor) -> Tensor:
     """Derivatives of each row along its direction: x and directions (B, *S) -> (B, m)."""
     with torch.no_grad(), forward_ad.dual_level(), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's own, on first use of forward derivatives
-        result = function(forward_ad.make_dual(x.clone(memory_format=torch.contiguous_format), directions))
-        tangent = forward_ad.unpack_dual(result).tangent
-        return torch.zeros_like(result) if tangent is None else tangent.clone()
+        start = x.clone(memory_format=torch.contiguous_format)
+        result = function(forward_ad.make_dual(start, directions))  # type: ignore[no-untyped-call]
+        tangent = forward_ad.unpack_dual(result).tangent  # type: ignore[no-untyped-call]
+        slope: Tensor = torch.zeros_like(result) if tangent is None else tangent.clone()
+        return slope
 
 
 def jacobian(function: Function, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -37,15 +39,15 @@ def _backwards(values: Tensor, start: Tensor) -> Tensor:
     if not values.requires_grad:
         return values.new_zeros(len(values), start.numel())
     blocks = []
-    for rows in torch.eye(len(values), dtype=values.dtype, device=values.device).split(AT_ONCE):
+    for rows in torch.split(torch.eye(len(values), dtype=values.dtype, device=values.device), AT_ONCE):
         (slope,) = torch.autograd.grad(values, start, rows, is_grads_batched=True, retain_graph=True)
         blocks.append(slope.flatten(1))
     return torch.cat(blocks)
 
 
 def _forwards(function: Function, x: Tensor) -> Tensor:
-    basis = torch.eye(x.numel(), dtype=x.dtype, device=x.device)
-    columns = [
-        along(function, x.expand(len(part), *x.shape), part.reshape(-1, *x.shape)) for part in basis.split(AT_ONCE)
-    ]
+    columns = []
+    for part in torch.split(torch.eye(x.numel(), dtype=x.dtype, device=x.device), AT_ONCE):
+        directions = part.reshape(-1, *x.shape)
+        columns.append(along(function, x.expand_as(directions), directions))
     return torch.cat(columns).T.contiguous()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import highspy
 import numpy as np
+from highspy._core import _Highs  # highspy.Highs subscribes to callbacks, and prints a banner for it
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -11,7 +12,7 @@ Status = highspy.HighsModelStatus
 
 INFINITE = float(highspy.kHighsInf)
 SOLVED_TO = 1e-10  # feasibility of HiGHS, primal and dual
-_OPTIONS = {
+_OPTIONS: dict[str, bool | int | float | str] = {
     "output_flag": False,
     "presolve": "off",
     "threads": 1,
@@ -29,7 +30,7 @@ class Program:
     """min costs v within bounds, lower <= rows v <= upper; kept by HiGHS between changes, so that each run starts warm."""
 
     def __init__(self, *, costs: Floats, lower: Floats, upper: Floats) -> None:
-        self.highs = highspy.Highs()  # type: ignore[no-untyped-call]
+        self.highs = _Highs()
         for name, value in _OPTIONS.items():
             self.highs.setOptionValue(name, value)
         self.columns = np.arange(len(costs), dtype=np.int32)
@@ -49,7 +50,12 @@ class Program:
 
     def demand(self, values: Floats) -> None:
         """Other values of the first rows, which are equations."""
-        self.highs.changeRowsBounds(len(values), np.arange(len(values), dtype=np.int32), values, values)
+        for row, value in enumerate(values.tolist()):
+            self.highs.changeRowBounds(row, value, value)
+
+    def limit(self, column: int, upper: float) -> None:
+        """Let a column run from 0 to an upper bound."""
+        self.highs.changeColBounds(column, 0.0, upper)
 
     def solve(self, *, bound: float = INFINITE) -> Status:
         """kOptimal, kInfeasible, or kObjectiveBound where the minimum is seen to exceed the bound."""

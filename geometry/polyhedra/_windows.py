@@ -30,7 +30,8 @@ def windows(x: Tensor, name: str, given: Sequence[Any], named: Mapping[str, Any]
         x = functional.pad(x, [*behind, padding[axis], beyond], value=-torch.inf)
         starts = torch.arange(steps + 1, device=x.device)[:, None] * stride[axis]
         places = starts + torch.arange(kernel[axis], device=x.device) * dilation[axis]
-        x = x.index_select(2 + axis, places.flatten()).unflatten(2 + axis, places.shape).movedim(3 + axis, -1)
+        chosen = x.index_select(2 + axis, places.flatten())
+        x = chosen.reshape(*x.shape[: 2 + axis], *places.shape, *x.shape[3 + axis :]).movedim(3 + axis, -1)
     return x.flatten(2 + axes)
 
 

@@ -20,7 +20,7 @@ def activation_pattern(network: nn.Module, x: Tensor, *, packed: bool = False, b
     finite. Source: Liu et al. 2023, equations (3) and (4).
     """
     parts = []
-    for part in x.split(block):
+    for part in torch.split(x, block):
         bits = torch.cat([layer.flatten(1) for layer in layer_patterns(network, part)], 1)
         parts.append(pack(bits) if packed else bits)
     return torch.cat(parts)
@@ -38,9 +38,9 @@ def layer_patterns(network: nn.Module, x: Tensor) -> list[Tensor]:
 
 def pack(bits: Tensor) -> Tensor:
     """Booleans (..., h) as bytes (..., ceil(h / 8)), the first bit lowest, zeros behind the last."""
-    bits = torch.nn.functional.pad(bits.to(torch.uint8), (0, -bits.shape[-1] % 8)).unflatten(-1, (-1, 8))
+    bits = torch.nn.functional.pad(bits.to(torch.uint8), (0, -bits.shape[-1] % 8))
     places = torch.arange(8, dtype=torch.uint8, device=bits.device)
-    return torch.sum(bits << places, -1, dtype=torch.uint8)
+    return torch.sum(bits.reshape(*bits.shape[:-1], -1, 8) << places, -1, dtype=torch.uint8)
 
 
 def unpack(packed: Tensor, number: int) -> Tensor:

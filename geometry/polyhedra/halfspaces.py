@@ -69,7 +69,8 @@ def pattern_halfspaces(network: nn.Module, pattern: Tensor) -> Halfspaces:
         raise ValueError(f"the pattern has the shape {tuple(pattern.shape)}; the network has {hidden} hidden units")
     weight, offset = (torch.as_tensor(value) for value in layers[0])
     rows, ends = [], []
-    for i, bits in enumerate(pattern.bool().cpu().split([len(bias) for _, bias in layers[:-1]])):
+    widths = [len(bias) for _, bias in layers[:-1]]
+    for i, bits in enumerate(torch.split(pattern.bool().cpu(), widths)):
         sign = 1.0 - 2.0 * bits.double()
         rows.append(sign[:, None] * weight)
         ends.append(-sign * offset)
