@@ -29,7 +29,7 @@ class AutoAttack:
     """
 
     version: Literal["standard", "plus", "rand"] = "standard"
-    give_up: bool = False
+    give_up: bool = True
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     needs: ClassVar[Needs] = "gradient"
