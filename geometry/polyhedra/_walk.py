@@ -8,31 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import highspy
 import numpy as np
 import torch
 
 from geometry.polyhedra._cells import Cells
 from geometry.polyhedra._complex import TOLERANCE, Floats, Indices, Mask
+from geometry.polyhedra._linear_program import INFINITE, Program
 from geometry.polyhedra._segments import flips, scaled
 from geometry.polyhedra._subdivision import Layer
 
-GAP = (
-    1e-7  # that the other halfspaces must leave beyond a facet, or that share of the way to it if that is longer than 1
-)
-SOLVED_TO = 1e-10  # feasibility of a linear program
-ATTEMPTS = (
-    ("off", 4),
-    ("on", 1),
-    ("on", 4),
-)  # presolve and simplex: 4 is primal, 1 dual; either may end without an answer
+GAP = 1e-7  # how far the other halfspaces must reach beyond a facet: absolute, and relative to the way to it
 SAME = 1e-9  # two unit normals and their offsets are one plane
 
 Bounds = tuple[Floats, Floats]
 
 
 def walked_cells(layers: Sequence[Layer], *, box: Bounds | None, max_cells: int) -> Cells:
-    """The cells that can be reached from one; raises RuntimeError by HiGHS's own word where it ends without an answer."""
+    """The cells that can be reached from one; raises SolverFailed where HiGHS ends without an answer."""
     walk = _Walk(layers, box)
     at, complete = 0, True
     while at < len(walk.points):
@@ -128,20 +120,21 @@ class _Beyond:
 
     def __init__(self, rows: Floats, slack: Floats, box: Bounds | None) -> None:
         self.rows, self.slack = rows, slack
-        lower, upper = box or (np.full(rows.shape[1], -highspy.kHighsInf), np.full(rows.shape[1], highspy.kHighsInf))
-        self.solver = _solver(rows, slack, lower, upper)
+        lower, upper = box or (np.full(rows.shape[1], -INFINITE), np.full(rows.shape[1], INFINITE))
+        self.program = Program(costs=np.zeros(rows.shape[1]), lower=lower, upper=upper)
+        self.program.add_rows(rows, slack)
 
     def step(self, unit: int, same: Indices) -> Floats | None:
         """From the cell's point to one beyond the halfspace of a unit (`same`: those with its plane); None if there is none."""
         room = max(1.0, float(self.slack[unit]))
         self._set(same, room)
-        found = _maximum(self.solver, self.rows[unit])
+        found = _maximum(self.program, self.rows[unit])
         self._set(same, 0.0)
         return found if float(self.rows[unit] @ found) > self.slack[unit] + GAP * room else None
 
     def _set(self, same: Indices, room: float) -> None:
         for row in same.tolist():
-            self.solver.changeRowBounds(row, -highspy.kHighsInf, float(self.slack[row]) + room)
+            self.program.highs.changeRowBounds(row, -INFINITE, float(self.slack[row]) + room)
 
 
 def _bounded(rows: Floats) -> bool:
@@ -149,37 +142,13 @@ def _bounded(rows: Floats) -> bool:
     if np.linalg.matrix_rank(rows) < rows.shape[1]:
         return False
     one = np.ones(rows.shape[1])
+    program = Program(costs=one, lower=-one, upper=one)
+    program.add_rows(rows, np.zeros(len(rows)))
     objective = -rows.sum(0)
-    found = _maximum(_solver(rows, np.zeros(len(rows)), -one, one), objective)
-    return float(objective @ found) <= GAP
+    return float(objective @ _maximum(program, objective)) <= GAP
 
 
-def _solver(rows: Floats, upper_rows: Floats, lower: Floats, upper: Floats) -> highspy.Highs:
-    solver = highspy.Highs()  # type: ignore[no-untyped-call]
-    for name, value in (
-        ("output_flag", False),
-        ("primal_feasibility_tolerance", SOLVED_TO),
-        ("dual_feasibility_tolerance", SOLVED_TO),
-    ):
-        solver.setOptionValue(name, value)
-    number, d = rows.shape
-    solver.addVars(d, lower, upper)
-    below = np.full(number, -highspy.kHighsInf)
-    starts, columns = np.arange(number, dtype=np.int32) * d, np.tile(np.arange(d, dtype=np.int32), number)
-    solver.addRows(number, below, upper_rows, rows.size, starts, columns, rows.ravel())
-    solver.changeObjectiveSense(highspy.ObjSense.kMaximize)
-    return solver
-
-
-def _maximum(solver: highspy.Highs, objective: Floats) -> Floats:
-    solver.changeColsCost(len(objective), np.arange(len(objective), dtype=np.int32), objective)
-    word = ""
-    for presolve, strategy in ATTEMPTS:
-        solver.setOptionValue("presolve", presolve)
-        solver.setOptionValue("simplex_strategy", strategy)
-        solver.run()
-        if solver.getModelStatus() == highspy.HighsModelStatus.kOptimal:
-            return np.array(solver.getSolution().col_value)
-        word = solver.modelStatusToString(solver.getModelStatus())
-        solver.clearSolver()
-    raise RuntimeError(f"HiGHS ended a cell's linear program as '{word}', not 'Optimal'")
+def _maximum(program: Program, objective: Floats) -> Floats:
+    program.highs.changeColsCost(len(objective), program.columns, -objective)
+    program.solve()
+    return program.values

@@ -6,7 +6,6 @@ import itertools
 from fractions import Fraction
 from math import comb
 
-import highspy
 import numpy as np
 import pytest
 import torch
@@ -16,6 +15,7 @@ from torch import nn
 
 from geometry.polyhedra import _walk
 from geometry.polyhedra import traverse as module
+from geometry.polyhedra._linear_program import INFINITE, Program, SolverFailed
 from geometry.polyhedra._network import dense_layers
 from geometry.polyhedra.activation_pattern import activation_pattern
 from geometry.polyhedra.traverse import estimated_cells, traverse
@@ -360,11 +360,10 @@ def test_a_network_without_units_has_one_cell():
 
 
 def test_an_unanswered_linear_program_is_an_error_by_name():
-    solver = _walk._solver(
-        np.array([[1.0, 0.0]]), np.array([1.0]), np.full(2, -highspy.kHighsInf), np.full(2, highspy.kHighsInf)
-    )
-    with pytest.raises(RuntimeError, match="'Unbounded', not 'Optimal'"):
-        _walk._maximum(solver, np.array([0.0, 1.0]))
+    program = Program(costs=np.zeros(2), lower=np.full(2, -INFINITE), upper=np.full(2, INFINITE))
+    program.add_rows(np.array([[1.0, 0.0]]), np.array([1.0]))
+    with pytest.raises(SolverFailed, match="'Unbounded', not as optimal"):
+        _walk._maximum(program, np.array([0.0, 1.0]))
 
 
 @pytest.mark.parametrize(
