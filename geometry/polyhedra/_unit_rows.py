@@ -58,8 +58,8 @@ def _basis(rows: Floats) -> Floats:
 
 
 def planes(unit: UnitRows, tolerance: float = 1e-10) -> NDArray[np.intp]:
-    """For each row the first that is equal to it within the tolerance, slack included: (n,)."""
-    table = np.column_stack([unit.rows, unit.slack / np.maximum(1.0, np.abs(unit.slack))])
+    """For each row the first that is equal to it within the tolerance, (n,); of a slack above 1 the relative error counts."""
+    table = np.column_stack([unit.rows, np.arcsinh(unit.slack)])
     key = table @ np.random.default_rng(0).standard_normal(table.shape[1])
     order = np.argsort(key, kind="stable")
     reach = tolerance * 10.0 * np.sqrt(table.shape[1])

@@ -21,7 +21,8 @@ def inscribed_ball(network: nn.Module, x: Tensor) -> Tensor:
     """
     require_finite(x, "an input")
     x = x.detach()
-    margins = _margins(network, x)
+    with torch.no_grad():
+        margins = _margins(network, x)
     squares = torch.zeros_like(margins)
     for axis in range(x[0].numel()):
         direction = torch.zeros_like(x).flatten(1)
