@@ -13,6 +13,8 @@ Floats = NDArray[np.float64]
 
 ZERO = 1e-13  # a row is zero below this share of the longest
 RANK = 1e-12  # so is a singular value
+BEYOND = 1e-10  # a unit row has no part outside a space below this
+INDEPENDENT = 1e-6  # unit rows are so where each has this much outside the space of those before
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,15 +48,19 @@ def row_space(cell: Halfspaces, unit: UnitRows) -> Floats:
     """An orthonormal basis (d, k) of the space that the rows span: of the first layer's rows, where they span them all."""
     first = unit.kept < cell.first if cell.first else np.ones(len(unit.kept), dtype=bool)
     basis = _basis(unit.rows[first])
-    beyond = unit.rows - (unit.rows @ basis) @ basis.T
-    return basis if np.abs(beyond).max(initial=0.0) < 1e-10 else _basis(unit.rows)
+    probes = np.random.default_rng(0).standard_normal((basis.shape[0], 4))
+    probes -= basis @ (basis.T @ probes)
+    return basis if np.abs(unit.rows @ probes).max(initial=0.0) < BEYOND else _basis(unit.rows)
 
 
 def _basis(rows: Floats) -> Floats:
-    if not len(rows):
-        return np.zeros((rows.shape[1], 0))
+    """By QR where the rows are clearly independent, otherwise by singular values."""
+    if len(rows) <= rows.shape[1]:
+        basis, triangle = np.linalg.qr(rows.T)
+        if np.abs(np.diagonal(triangle)).min(initial=1.0) > INDEPENDENT:
+            return basis
     _, values, right = np.linalg.svd(rows, full_matrices=False)
-    return np.ascontiguousarray(right[values > RANK * values[0]].T)
+    return np.ascontiguousarray(right[values > RANK * values.max(initial=0.0)].T)
 
 
 def planes(unit: UnitRows, tolerance: float = 1e-10) -> NDArray[np.intp]:
