@@ -11,7 +11,7 @@ Kind = TypeVar("Kind", bound=np.generic)
 
 
 class Growing(Generic[Kind]):
-    """An array that grows along its first axis; room is doubled when there is none left."""
+    """An array that grows along its first axis; room is doubled when there is none left.."""
 
     def __init__(self, values: NDArray[Kind]) -> None:
         self._room, self._length = values, len(values)
