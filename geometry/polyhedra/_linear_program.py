@@ -16,6 +16,7 @@ _OPTIONS: dict[str, bool | int | float | str] = {
     "output_flag": False,
     "presolve": "off",
     "threads": 1,
+    "small_matrix_value": 1e-12,
     "primal_feasibility_tolerance": SOLVED_TO,
     "dual_feasibility_tolerance": SOLVED_TO,
 }
@@ -39,10 +40,11 @@ class Program:
 
     def add_rows(self, rows: Floats, upper: Floats, lower: Floats | None = None) -> None:
         """Demand lower <= rows v <= upper of dense rows (n, columns)."""
-        number, columns = rows.shape
-        starts = np.arange(number, dtype=np.int32) * columns
+        number = len(rows)
+        row, column = np.nonzero(rows)
+        starts = np.searchsorted(row, np.arange(number)).astype(np.int32)
         below = np.full(number, -INFINITE) if lower is None else lower
-        self.highs.addRows(number, below, upper, rows.size, starts, np.tile(self.columns, number), rows.ravel())
+        self.highs.addRows(number, below, upper, len(row), starts, column.astype(np.int32), rows[row, column])
 
     def bound(self, lower: Floats, upper: Floats) -> None:
         """Other bounds of the first columns."""

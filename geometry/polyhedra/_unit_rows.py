@@ -14,6 +14,8 @@ Floats = NDArray[np.float64]
 ZERO = 1e-13  # a row is zero below this share of the longest
 RANK = 1e-12  # so is a singular value
 BEYOND = 1e-10  # a unit row has no part outside a space below this
+STEEP = 1e-3  # and are good coordinates where their singular values are above this
+SPARSE = 1e-13  # a coordinate is zero below this share of its row's largest
 INDEPENDENT = 1e-6  # unit rows are so where each has this much outside the space of those before
 
 
@@ -61,6 +63,23 @@ def _basis(rows: Floats) -> Floats:
             return basis
     _, values, right = np.linalg.svd(rows, full_matrices=False)
     return np.ascontiguousarray(right[values > RANK * values.max(initial=0.0)].T)
+
+
+def sheared(rows: Floats) -> tuple[Floats, Floats]:
+    """Rows (n, k) in other coordinates, and the matrix (k, k) back: in those of the first layer, where it has k units.
+
+    The first k rows become unit vectors there, and a row of the second layer has a zero for each unit that is off, which
+    makes the linear programs sparse. Where the first k rows are dependent or nearly so, all stays as it is.
+    """
+    k = rows.shape[1]
+    if len(rows) >= k and np.linalg.matrix_rank(rows[:k], tol=STEEP) == k:
+        back: Floats = np.linalg.inv(rows[:k]).astype(np.float64)
+        other = rows @ back
+        other[np.abs(other) < SPARSE * np.abs(other).max(1, keepdims=True)] = 0.0
+        other[:k] = np.eye(k)
+        return other, back
+    same: Floats = np.eye(k)
+    return rows, same
 
 
 def planes(unit: UnitRows, tolerance: float = 1e-10) -> NDArray[np.intp]:

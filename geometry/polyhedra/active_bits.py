@@ -12,7 +12,7 @@ from torch import Tensor
 from geometry.polyhedra._box import Box, bounds
 from geometry.polyhedra._facet_points import facets_by_points
 from geometry.polyhedra._linear_program import INFINITE, Program, Status
-from geometry.polyhedra._unit_rows import UnitRows, planes, row_space, unit_rows
+from geometry.polyhedra._unit_rows import UnitRows, planes, row_space, sheared, unit_rows
 from geometry.polyhedra.chebyshev_center import chebyshev_center, require_inside
 from geometry.polyhedra.halfspaces import EmptyCell, Halfspaces
 
@@ -87,6 +87,7 @@ def _decide(rows: Floats, slack: Floats, facet: Mask) -> None:
     undecided = ~facet
     if not undecided.any():
         return
+    rows, _ = sheared(rows)
     number, k = rows.shape
     program = Program(costs=slack, lower=np.zeros(number), upper=np.full(number, INFINITE))
     program.add_rows(rows.T.copy(), np.zeros(k), np.zeros(k))

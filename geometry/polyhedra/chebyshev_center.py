@@ -13,7 +13,7 @@ from torch import Tensor
 from geometry.polyhedra._box import Box, bounds
 from geometry.polyhedra._chebyshev_box import ball_in_box
 from geometry.polyhedra._chebyshev_space import bounded_ball, inward_direction
-from geometry.polyhedra._unit_rows import UnitRows, row_space, unit_rows
+from geometry.polyhedra._unit_rows import UnitRows, row_space, sheared, unit_rows
 from geometry.polyhedra.halfspaces import EmptyCell, Halfspaces
 
 Floats = NDArray[np.float64]
@@ -69,7 +69,8 @@ def require_inside(cell: Halfspaces, lower: Floats, upper: Floats) -> None:
 
 def _in_space(cell: Halfspaces, unit: UnitRows) -> ChebyshevBall:
     basis = row_space(cell, unit)
-    rows = unit.rows @ basis
+    rows, back = sheared(unit.rows @ basis)
+    basis = basis @ back
     direction = np.zeros(rows.shape[1]) if not len(rows) else inward_direction(rows)
     if direction is not None:
         away = max(0.0, float((-unit.slack / -(rows @ direction)).max(initial=0.0)))
