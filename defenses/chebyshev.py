@@ -16,7 +16,7 @@ from geometry.polyhedra.inscribed_ball import inscribed_ball_screened
 from harness.types import Network, Score, Split, State
 
 PROBE = 1e-2  # length of the finite differences that estimate how fast units change
-NEAREST = 8  # units in the surrogate's soft minimum, about
+NEAREST = 8  # units in the surrogate's soft minimum
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Chebyshev:
     ball: `inscribed`, centred at the input, the nearest of all units' planes (the `candidates` that look nearest along
     `directions` random directions are measured exactly); `box`, the Chebyshev radius of the polyhedron in the box [0, 1],
     a linear program an input, for small networks and few inputs. suspicious: which radii are: `small`, as in the paper,
-    `large`, or `either`, by the distance of the logarithm to its median. The surrogate is a soft minimum over planes, whose
-    gradient inside a polyhedron is exact. Raises ValueError for victims that are not piecewise linear (the module named).
+    `large`, or `either`, by the distance of the logarithm to its median. The surrogate is a soft minimum over the
+    nearest planes, at estimated distances. Raises ValueError for victims that are not piecewise linear (the module named).
     Source: Liu et al. 2023, equation (7), tables 6 and 7, which do not say whether there was a box.
     """
 
@@ -105,10 +105,11 @@ class _Radius:
         """The same of a soft minimum over the planes of all units."""
         z = Units(self.radii.network).inputs(x)
         distances = z.abs() / self._slopes(x.detach(), z.detach())
-        with torch.no_grad():
-            nearest = distances.topk(min(NEAREST, distances.shape[1]), largest=False).values
-            width = (nearest[:, -1:] - nearest[:, :1]).clamp_min(1e-6)
-        return self._score((width[:, 0] * -torch.logsumexp(-distances / width, 1)).clamp_min(1e-6))
+        nearest = distances.topk(min(NEAREST, distances.shape[1]), largest=False).values
+        width = (nearest[:, -1:] - nearest[:, :1]).detach().clamp_min(1e-9)
+        weight = torch.softmax((nearest[:, :1] - nearest).detach() / width, 1)
+        soft = (weight * nearest).sum(1)
+        return self._score(soft + (nearest[:, 0] - soft).detach())
 
     @torch.no_grad()
     def _slopes(self, x: Tensor, z: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -21,7 +22,7 @@ class LocalMapDistance:
     """Scores an input by the distance of its local affine map to the nearest cluster centre of its predicted class.
 
     In its polyhedron the logit of the predicted class is w x + b; (w, b) of `references` fit inputs are clustered into
-    `clusters` a class (k-means), and the distance is in units of the class's mean one. The map is constant inside a
+    `clusters` a class (k-means), and the distance is in units of the class's mean distance to its mean. The map is constant inside a
     polyhedron, so that the surrogate rounds off the ReLUs. Raises TypeError for victims that are no torch module.
     Source: Sattelberg et al. 2023, whose clusters of local maps classify (table 1); here they detect.
     """
@@ -37,7 +38,7 @@ class LocalMapDistance:
             )
 
     def fit(self, data: Split, *, victim: Network) -> State:
-        """Centres (K, clusters, d + 1), nan where a class has fewer; and the mean distance (K,) of a class to its own."""
+        """Centres (K, clusters, d + 1), nan where a class has fewer; and the mean distance (K,) of a class to its mean."""
         Units.of(victim, "local_map_distance")
         chosen = some(data, self.references)
         rows, classes = zip(*(_rows(victim, batch.x) for batch in batches(chosen)), strict=True)
@@ -49,7 +50,7 @@ class LocalMapDistance:
             if len(own):
                 found = _centres(own, self.clusters)
                 centres[label, : len(found)] = found
-                usual[label] = torch.cdist(own, found).amin(1).mean()
+                usual[label] = torch.linalg.vector_norm(own - own.mean(0), dim=1).mean()
         middle = usual.nanmean().clamp_min(1e-12)
         return {"centres": centres, "usual": torch.where(usual > 0, usual, middle)}
 
@@ -60,12 +61,14 @@ class LocalMapDistance:
 
 
 def _centres(rows: Tensor, number: int) -> Tensor:
-    """Centres (at most `number`, D) by k-means, from numbers of torch's generator."""
+    """Centres (at most `number`, D) by k-means, from numbers of torch's generator; inputs of one polyhedron coincide."""
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
-    number = min(number, len(rows))
-    seed = int(torch.randint(2**31 - 1, ()))
-    found = KMeans(number, n_init=1, random_state=seed).fit(rows.double().cpu().numpy())
+    machine = KMeans(min(number, len(rows)), n_init=1, random_state=int(torch.randint(2**31 - 1, ())))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = machine.fit(rows.double().cpu().numpy())
     return torch.as_tensor(found.cluster_centers_).to(rows)
 
 
