@@ -22,8 +22,8 @@ class LocalMapDistance:
     """Scores an input by the distance of its local affine map to the nearest cluster centre of its predicted class.
 
     In its polyhedron the logit of the predicted class is w x + b; (w, b) of `references` fit inputs are clustered into
-    `clusters` a class (k-means), and the distance is in units of the class's mean distance to its mean. The map is constant inside a
-    polyhedron, so that the surrogate rounds off the ReLUs. Raises TypeError for victims that are no torch module.
+    `clusters` a class (k-means), and the distance is in units of the class's mean distance to its mean. The map is
+    constant inside a polyhedron, so that the surrogate rounds off the ReLUs. Raises TypeError for victims that are no torch module.
     Source: Sattelberg et al. 2023, whose clusters of local maps classify (table 1); here they detect.
     """
 
