@@ -1,4 +1,4 @@
-"""The cells along segments between inputs, exactly: where a ReLU network's units flip."""
+"""The cells along segments between inputs, exactly: where a network's units flip."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from geometry.polyhedra._complex import TOLERANCE
-from geometry.polyhedra._network import dense_layers
+from geometry.polyhedra._deep_segments import deep_flips
+from geometry.polyhedra._network import Layer, dense_layers, in_double, require_finite
 from geometry.polyhedra._segments import Flips, flips, scaled
 
 UNITS_AT_ONCE = 3000  # of segments cut together, so that their points stay in the cache
@@ -43,16 +45,21 @@ class Crossings:
 
 
 def crossings(network: nn.Module, a: Tensor, b: Tensor) -> Crossings:
-    """All cells that the segments from a to b (B, *S) pass through, in a plain ReLU network.
+    """All cells that the segments from a to b (B, *S) pass through, in any piecewise-linear network; exact, in float64.
 
-    Layer by layer in float64: pre-activations are linear between two neighbouring breakpoints, so that no cell is
-    stepped over and no linear program solved. Raises ValueError for unpaired or infinite ends and for a network that is
-    no plain ReLU network. An exact counterpart of Liu et al. 2023, algorithm 2.
+    Layer by layer: pre-activations are linear between two neighbouring breakpoints, so that no cell is stepped over and no
+    linear program solved. Plain networks of linear modules are cut many segments together; all others are read at every
+    breakpoint once a layer, in blocks, so that the largest thing in memory is a block of pre-activations. Units are numbered
+    as in `activation_pattern`. Raises ValueError for unpaired or infinite ends, a network without units, and a module that
+    is not piecewise linear, by name. An exact counterpart of Liu et al. 2023, algorithm 2.
     """
-    start, end = _ends(a, b)
-    layers = dense_layers(network, shape=a.shape[1:])[:-1]
+    _check(a, b)
+    layers = _plain_layers(network, a)
+    if layers is None:
+        return _crossings(deep_flips(in_double(network), *(x.detach().cpu().double() for x in (a, b))))
     if not layers:
-        raise ValueError("the network has no ReLU: its input space is one cell")
+        raise ValueError("the network has no ReLU and no max-pool: its input space is one cell")
+    start, end = (x.detach().cpu().double().flatten(1).numpy() for x in (a, b))
     layers, block = scaled(layers), max(1, UNITS_AT_ONCE // sum(len(bias) for _, bias in layers))
     firsts = range(0, len(start), block)
     parts = [flips(layers, start[first : first + block], end[first : first + block]) for first in firsts]
@@ -65,16 +72,23 @@ def crossings(network: nn.Module, a: Tensor, b: Tensor) -> Crossings:
     return _crossings(whole)
 
 
-def _ends(a: Tensor, b: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _plain_layers(network: nn.Module, x: Tensor) -> list[Layer] | None:
+    """The hidden layers of a plain network; None for others, and for convolutions, whose matrices would be too large."""
+    if any(isinstance(module, _ConvNd) for module in network.modules()):
+        return None
+    try:
+        return dense_layers(network, shape=x.shape[1:])[:-1]
+    except ValueError:  # what no way can read is refused when the network is read
+        return None
+
+
+def _check(a: Tensor, b: Tensor) -> None:
     if a.shape != b.shape or a.ndim < 2 or not len(a):
         raise ValueError(
             f"as many ends as starts (B, *S) are needed, at least one, not {tuple(a.shape)}, {tuple(b.shape)}"
         )
-    for name, x in (("a", a), ("b", b)):
-        if not x.isfinite().all():
-            raise ValueError(f"{name} holds NaN or infinite values")
-    start, end = (x.detach().cpu().double().flatten(1).numpy() for x in (a, b))
-    return start, end
+    require_finite(a, "a")
+    require_finite(b, "b")
 
 
 def _crossings(found: Flips) -> Crossings:

@@ -12,10 +12,10 @@ from geometry.polyhedra._box import Box, bounds
 from geometry.polyhedra._cells import Cells, merged_cells
 from geometry.polyhedra._complex import TOLERANCE, Floats, Indices, Mask
 from geometry.polyhedra._network import Symbols, in_double, symbols
+from geometry.polyhedra._stages import compared, comparisons, scale
 from geometry.polyhedra._subdivision import Subdivision, box_complex
 
 AT_ONCE = 256  # vertices that a network reads together
-NOWHERE = -1e30  # in place of -inf beyond a max-pool's border
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,11 +71,11 @@ class _Slicing:
         """Cut along every unit; the bits (pieces, n) of those that change, and their indices among all units."""
         columns: list[tuple[Symbols, list[_Round]]] = []
         for stage, example in enumerate(symbols(self.network, self.origin[None])[0]):
-            rounds = range(1, example.values.shape[-1]) if example.function == "max_pool" else (0,)
+            rounds = comparisons(example)
             values = self._values(stage, 0)
             found = []
             for number in rounds:
-                found.append(self._cut(_heights(values, number)))
+                found.append(self._cut(compared(values, number)))
                 if number + 1 in rounds:  # vertices are appended, unless some were given up
                     new = self._values(stage, len(values) if self.subdivision.complete else 0)
                     values = torch.cat([values, new]) if self.subdivision.complete else new
@@ -93,7 +93,7 @@ class _Slicing:
 
     def _cut(self, heights: Floats) -> _Round:
         """Cut along the units (vertices, units) that change."""
-        size = np.abs(heights[np.abs(heights) < -NOWHERE / 2]).max(initial=0.0)
+        size = scale(heights)
         above = heights > TOLERANCE * size
         changing = np.flatnonzero(above.any(0) & ~above.all(0))
         first = self.subdivision.patterns.shape[1]
@@ -118,15 +118,6 @@ class _Round:
 
     def columns(self, patterns: Mask) -> Mask:
         return patterns[:, self.first : self.first + len(self.changing)]
-
-
-def _heights(values: Tensor, number: int) -> Floats:
-    """What is compared with 0: (B, units); of a max-pool its value `number` less the largest before it."""
-    if number:
-        values = values.clamp_min(NOWHERE)
-        values = values[..., number] - values[..., :number].amax(-1)
-    heights: Floats = values.flatten(1).numpy()
-    return heights
 
 
 def _bits(patterns: Mask, rounds: list[_Round]) -> tuple[Mask, Indices]:

@@ -7,7 +7,9 @@ import itertools
 import pytest
 import torch
 from torch import nn
+from torch.nn.functional import relu
 
+from geometry.polyhedra import _deep_segments
 from geometry.polyhedra import crossings as module
 from geometry.polyhedra.activation_pattern import activation_pattern
 from geometry.polyhedra.bisection import bisection
@@ -157,6 +159,54 @@ def test_images_are_flattened():
     assert len(bisection(network, a[0].reshape(3, 2, 2), b[0].reshape(3, 2, 2))) == int(images.number[0]) + 1
 
 
+class _Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem, self.inner, self.head = nn.Conv2d(1, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1), nn.Linear(3, 2)
+        self.norm = nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        x = relu(self.stem(x))
+        return self.head(relu(x + self.norm(self.inner(x))).mean((2, 3)))
+
+
+def _deep_networks():
+    torch.manual_seed(0)
+    pooled = nn.Sequential(
+        nn.Conv2d(1, 3, 3), nn.LeakyReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 4, 2), nn.ReLU(), nn.Flatten()
+    )
+    yield "pool", nn.Sequential(*pooled, nn.Linear(4, 3))
+    yield "overlapping pool", nn.Sequential(nn.Conv2d(1, 2, 3), nn.MaxPool2d(3, 2, 1), nn.Flatten(), nn.Linear(8, 3))
+    yield "residual", _Residual().eval()
+
+
+@pytest.mark.parametrize(("name", "network"), _deep_networks())
+@pytest.mark.parametrize("values", [1, 1 << 20])
+def test_any_piecewise_linear_network_is_cut(name, network, values, monkeypatch):
+    monkeypatch.setattr(_deep_segments, "VALUES_AT_ONCE", values)
+    network = network.double()
+    a, b = torch.rand(2, 3, 1, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = crossings(network, a, b)
+    assert (found.number > 0).all()
+    for i in range(len(a)):
+        ends = torch.cat([torch.zeros(1), found.place[found.segment == i], torch.ones(1)])
+        middles = ((ends[1:] + ends[:-1]) / 2)[:, None, None, None]
+        assert (activation_pattern(network, a[i] + middles * (b[i] - a[i])) == found.patterns(i)).all()
+        grid = torch.linspace(0, 1, 2001, dtype=torch.float64)[:, None, None, None]
+        met = {bits.numpy().tobytes() for bits in activation_pattern(network, a[i] + grid * (b[i] - a[i]))}
+        assert met <= {bits.numpy().tobytes() for bits in found.patterns(i)}
+
+
+def test_both_ways_find_the_same(monkeypatch):
+    network, (a, b) = _network(5, 9, 9, 9, 1), _pairs(12, 5)
+    plain = crossings(network, a, b)
+    monkeypatch.setattr(module, "_plain_layers", lambda network, x: None)
+    deep = crossings(network, a, b)
+    for name in ("number", "segment", "crossing", "unit", "start"):
+        assert (getattr(plain, name) == getattr(deep, name)).all()
+    torch.testing.assert_close(plain.place, deep.place, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("a", "b", "message"),
     [
@@ -174,6 +224,8 @@ def test_unpaired_or_infinite_ends_are_refused(a, b, message):
 def test_other_arguments_are_refused():
     with pytest.raises(ValueError, match="no ReLU"):
         crossings(nn.Linear(3, 1), torch.zeros(1, 3), torch.ones(1, 3))
+    with pytest.raises(ValueError, match="no ReLU"):
+        crossings(nn.Conv2d(1, 1, 1), torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2))
     with pytest.raises(ValueError, match="one shape"):
         bisection(_network(3, 4, 1), torch.zeros(3), torch.zeros(2))
     with pytest.raises(ValueError, match="between 0 and 1"):
