@@ -17,6 +17,7 @@ _OPTIONS: dict[str, bool | int | float | str] = {
     "presolve": "off",
     "threads": 1,
     "small_matrix_value": 1e-12,
+    "simplex_scale_strategy": 0,  # so that tolerances are in units of the input
     "primal_feasibility_tolerance": SOLVED_TO,
     "dual_feasibility_tolerance": SOLVED_TO,
 }
