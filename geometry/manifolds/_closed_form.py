@@ -9,7 +9,7 @@ from math import pi
 import torch
 from torch import Generator, Tensor
 
-from geometry.manifolds._rows import like, rows
+from geometry.manifolds._rows import lengths, like, rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class ClosedForm:
     def distance(self, x: Tensor, /) -> Tensor:
         """Euclidean distance to the manifold: (B, ambient) -> (B,); raises as `project` does."""
         given = rows(x, (self.ambient,))
-        return torch.linalg.vector_norm(given - self.nearest(given), dim=1).to(x.dtype)
+        return lengths(given - self.nearest(given), x)
 
     def tangent_basis(self, x: Tensor, /) -> Tensor:
         """Orthonormal tangents at the nearest point: (B, ambient) -> (B, ambient, dim); raises as `project` does."""

@@ -40,6 +40,12 @@ def like(found: Tensor, x: Tensor) -> Tensor:
     return found.reshape(x.shape).to(x.dtype)
 
 
+def lengths(offsets: Tensor, x: Tensor) -> Tensor:
+    """Euclidean lengths (B,) of rows (B, D), in the type of the inputs that they came from; the gradient at 0 is 0."""
+    found: Tensor = torch.linalg.vector_norm(offsets, dim=1)
+    return found.to(x.dtype)
+
+
 def points(data: Data, *, least: int = 2) -> Tensor:
     """The inputs of a data set as (N, D) in float64; raises ValueError for fewer than `least` and for what `rows` refuses."""
     x = data.x
