@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from geometry.polyhedra._complex import TOLERANCE, Floats, Indices, Mask
+from geometry.polyhedra._complex import TOLERANCE, Floats, Indices
 from geometry.polyhedra._network import Symbols, symbols
 from geometry.polyhedra._segments import Flips
-from geometry.polyhedra._stages import compared, comparisons, scale
+from geometry.polyhedra._stages import beside, compared, comparisons, scale
 
 VALUES_AT_ONCE = 1 << 24  # pre-activations of the points that a network reads together
 NEAR = 1e-11  # heights below this share of the largest of their stage are zero
@@ -19,6 +21,7 @@ NEAR = 1e-11  # heights below this share of the largest of their stage are zero
 
 def deep_flips(network: nn.Module, a: Tensor, b: Tensor) -> Flips:
     """Every flip of every bit on the segments from a to b (B, *S); never more than a block of pre-activations is held."""
+    a, b = beside(network, a), beside(network, b)
     with torch.no_grad():
         stages, _ = symbols(network, a[:1])
     if not stages:
@@ -47,9 +50,10 @@ class _Segments:
             near = NEAR * scale(heights)
             above, below = heights > near, heights < -near
             change = (above[:-1] & below[1:]) | (below[:-1] & above[1:])
-            change &= (self.segment[rows][1:] == self.segment[rows][:-1])[:, None]
-            left, unit = np.nonzero(change)
-            share = heights[left, unit] / (heights[left, unit] - heights[left + 1, unit])
+            change &= self._tensor(self.segment[rows][1:] == self.segment[rows][:-1])[:, None]
+            at, unit = change.nonzero(as_tuple=True)
+            share = (heights[at, unit] / (heights[at, unit] - heights[at + 1, unit])).cpu().numpy()
+            left = at.cpu().numpy()
             start = self.place[rows][left]
             segment.append(self.segment[rows][left])
             place.append(start + share * (self.place[rows][left + 1] - start))
@@ -73,15 +77,15 @@ class _Segments:
         found, starts = [], []
         for before, rows, bits in self._bits(segment, middle):
             first = np.flatnonzero(np.diff(segment[rows], prepend=-1 if before is None else segment[rows.start - 1]))
-            starts.append(bits[first])
-            change = bits ^ np.concatenate([bits[:1] if before is None else before, bits[:-1]])
-            change[first] = False
-            row, unit = np.nonzero(change)
+            starts.append(bits[self._tensor(first)].cpu())
+            change = bits ^ torch.cat([bits[:1] if before is None else before, bits[:-1]])
+            change[self._tensor(first)] = False
+            row, unit = (index.cpu().numpy() for index in change.nonzero(as_tuple=True))
             found.append((segment[rows][row], self.place[piece[rows][row]], unit))
         at, place, unit = (np.concatenate(column) for column in zip(*found, strict=True))
-        return Flips(at, place, unit, start=np.concatenate(starts))
+        return Flips(at, place, unit, start=torch.cat(starts).numpy())
 
-    def _bits(self, segment: Indices, place: Floats) -> Iterator[tuple[Mask | None, slice, Mask]]:
+    def _bits(self, segment: Indices, place: Floats) -> Iterator[tuple[Tensor | None, slice, Tensor]]:
         """Blocks of rows: the bits of the row before, the rows, and their bits."""
         before = None
         for first in range(0, len(place), self.block):
@@ -93,12 +97,15 @@ class _Segments:
                 else (stage.values > NEAR * stage.values.abs().max()).flatten(1)
                 for stage in stages
             ]
-            joined: Mask = torch.cat(bits, 1).numpy()
+            joined = torch.cat(bits, 1)
             yield before, rows, joined
             before = joined[-1:]
 
+    def _tensor(self, values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values).to(self.a.device)
+
     @torch.no_grad()
     def _read(self, segment: Indices, place: Floats) -> list[Symbols]:
-        share = torch.from_numpy(place).reshape(-1, *(1,) * (self.a.ndim - 1))
-        chosen = torch.from_numpy(segment)
+        share = self._tensor(place).reshape(-1, *(1,) * (self.a.ndim - 1))
+        chosen = self._tensor(segment)
         return symbols(self.network, (1 - share) * self.a[chosen] + share * self.b[chosen])[0]

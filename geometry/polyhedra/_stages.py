@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from geometry.polyhedra._network import Symbols
 
@@ -16,16 +15,21 @@ def comparisons(stage: Symbols) -> range:
     return range(1, stage.values.shape[-1]) if stage.function == "max_pool" else range(1)
 
 
-def compared(values: Tensor, number: int) -> NDArray[np.float64]:
+def compared(values: Tensor, number: int) -> Tensor:
     """Heights (B, units); of a max-pool its value `number` less the largest before it, affine where those before are told apart."""
     if number:
         values = values.clamp_min(NOWHERE)
         values = values[..., number] - values[..., :number].amax(-1)
-    heights: NDArray[np.float64] = values.flatten(1).numpy()
-    return heights
+    return values.flatten(1)
 
 
-def scale(heights: NDArray[np.float64]) -> float:
+def scale(heights: Tensor) -> float:
     """The largest height that does not reach beyond a border."""
-    sizes = np.abs(heights)
-    return float(sizes.max(initial=0.0, where=sizes < -NOWHERE / 2))
+    sizes = heights.abs()
+    return float(torch.where(sizes < -NOWHERE / 2, sizes, 0.0).max())
+
+
+def beside(network: nn.Module, x: Tensor) -> Tensor:
+    """The values in float64, on the device of the network's parameters."""
+    parameter = next(network.parameters(), x)
+    return x.detach().to(parameter.device, torch.float64)

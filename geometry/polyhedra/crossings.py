@@ -56,7 +56,7 @@ def crossings(network: nn.Module, a: Tensor, b: Tensor) -> Crossings:
     _check(a, b)
     layers = _plain_layers(network, a)
     if layers is None:
-        return _crossings(deep_flips(in_double(network), *(x.detach().cpu().double() for x in (a, b))))
+        return _crossings(deep_flips(in_double(network), a, b))
     if not layers:
         raise ValueError("the network has no ReLU and no max-pool: its input space is one cell")
     start, end = (x.detach().cpu().double().flatten(1).numpy() for x in (a, b))

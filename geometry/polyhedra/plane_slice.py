@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from geometry.polyhedra._box import Box, bounds
 from geometry.polyhedra._cells import Cells, merged_cells
-from geometry.polyhedra._complex import TOLERANCE, Floats, Indices, Mask
+from geometry.polyhedra._complex import TOLERANCE, Indices, Mask
 from geometry.polyhedra._network import Symbols, in_double, symbols
-from geometry.polyhedra._stages import compared, comparisons, scale
+from geometry.polyhedra._stages import beside, compared, comparisons, scale
 from geometry.polyhedra._subdivision import Subdivision, box_complex
 
 AT_ONCE = 256  # vertices that a network reads together
@@ -55,7 +55,8 @@ def plane_slice(
         raise ValueError("the two directions are dependent: they span a line; `crossings` finds the cells along it")
     lower, upper = bounds(box, 2)
     subdivision = Subdivision(box_complex(lower, upper), frame=np.eye(2), origin=np.zeros(2), max_cells=max_cells)
-    slicing = _Slicing(in_double(network), origin.detach().double(), directions.detach().double(), subdivision)
+    network = in_double(network)
+    slicing = _Slicing(network, beside(network, origin), beside(network, directions), subdivision)
     patterns, units = slicing.run()
     return PlaneSlice(merged_cells(subdivision, patterns), torch.from_numpy(units), slicing.origin, slicing.directions)
 
@@ -91,9 +92,9 @@ class _Slicing:
             first += example.bits.shape[1]
         return np.concatenate(patterns, axis=1), np.concatenate(units)
 
-    def _cut(self, heights: Floats) -> _Round:
+    def _cut(self, values: Tensor) -> _Round:
         """Cut along the units (vertices, units) that change."""
-        size = scale(heights)
+        size, heights = scale(values), values.cpu().numpy()
         above = heights > TOLERANCE * size
         changing = np.flatnonzero(above.any(0) & ~above.all(0))
         first = self.subdivision.patterns.shape[1]
@@ -103,7 +104,7 @@ class _Slicing:
     @torch.no_grad()
     def _values(self, stage: int, first: int) -> Tensor:
         """What a stage is given at the vertices from `first` on: (vertices, *units)."""
-        points = torch.from_numpy(self.subdivision.inputs[first:])
+        points = torch.from_numpy(self.subdivision.inputs[first:]).to(self.origin.device)
         inputs = [self.origin + torch.tensordot(part, self.directions, dims=1) for part in torch.split(points, AT_ONCE)]
         return torch.cat([symbols(self.network, part)[0][stage].values for part in inputs])
 

@@ -197,6 +197,16 @@ def test_any_piecewise_linear_network_is_cut(name, network, values, monkeypatch)
         assert met <= {bits.numpy().tobytes() for bits in found.patterns(i)}
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_finds_the_same():
+    _, network = next(_deep_networks())
+    a, b = torch.rand(2, 3, 1, 6, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    here = crossings(network.double(), a, b)
+    there = crossings(network.cuda(), a.cuda(), b.cuda())
+    assert here.unit.tolist() == there.unit.tolist()
+
+
 def test_both_ways_find_the_same(monkeypatch):
     network, (a, b) = _network(5, 9, 9, 9, 1), _pairs(12, 5)
     plain = crossings(network, a, b)
