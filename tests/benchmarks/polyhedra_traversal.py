@@ -2,7 +2,8 @@
 
 One thread, process time, medians of rounds in one run. The paper's way is algorithm 1 of Liu et al. 2023 with one cvxpy program
 for each row of each cell, its algorithm 2 (repaired), and scipy's `cdist`. Edge subdivision (Berzins 2023, float32, generic
-networks only) runs too where `--edge-subdivision` names a copy of its repository.
+networks only) runs too where `--edge-subdivision` names a copy of its repository, and relucent 1.0 (exact, generic networks
+only) where it is installed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +123,18 @@ def edge_subdivision(folder: Path, network: nn.Sequential) -> tuple[float, int]:
     return seconds, len(cells)
 
 
+def beside_relucent(network: nn.Module) -> str:
+    """Cells of the whole space and wall seconds of relucent (Gurobi; all processors), where it is installed."""
+    if find_spec("relucent") is None:
+        return ""
+    relucent = import_module("relucent")
+    start = time.perf_counter()
+    with contextlib.redirect_stderr(io.StringIO()), contextlib.redirect_stdout(io.StringIO()):
+        complex_ = relucent.Complex(relucent.convert(network))
+        complex_.bfs()
+    return f"; relucent {len(complex_)} in {time.perf_counter() - start:.1f} s of wall time"
+
+
 def show_traversal(rounds: int, folder: Path | None) -> None:
     print(f"{'traversal in the box':28}{'cells':>8}{'seconds':>10}{'cvxpy':>10}{'ratio':>8}   the same cells")
     for network, name in (
@@ -131,7 +146,8 @@ def show_traversal(rounds: int, folder: Path | None) -> None:
         same = found == {tuple(bits) for bits in cells.patterns.int().tolist()}
         print(f"{name:28}{len(cells):8}{seconds:10.4f}{slow:10.1f}{slow / seconds:8.0f}   {same} ({len(found)})")
         seconds, cells = timed(lambda network=network: traverse(network), rounds)
-        print(f"{name + ', whole space':28}{len(cells):8}{seconds:10.4f}   {int(cells.bounded.sum())} bounded")
+        beside = beside_relucent(network) if len(cells) < 1000 else ""
+        print(f"{name + ', whole space':28}{len(cells):8}{seconds:10.4f}   {int(cells.bounded.sum())} bounded{beside}")
     print(f"\n{'growth in the box':28}{'cells':>8}{'seconds':>10}   edge subdivision: seconds, cells")
     sizes, times = [], []
     for width in (20, 40, 80, 160):
