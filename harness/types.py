@@ -280,6 +280,27 @@ class Attack(Protocol):
         ...
 
 
+class Manifold(Protocol):
+    """A set that data lie on or near, loaded from its state.
+
+    Some also offer encode(x) -> (B, d) and decode(z) -> (B, *S), both differentiable.
+    """
+
+    dim: int
+
+    def project(self, x: Tensor, /) -> Tensor:
+        """The nearest points of the manifold, or near to them: (B, *S) -> (B, *S)."""
+        ...
+
+    def distance(self, x: Tensor, /) -> Tensor:
+        """Euclidean distance to the manifold: (B, *S) -> (B,)."""
+        ...
+
+    def tangent_basis(self, x: Tensor, /) -> Tensor:
+        """Orthonormal tangent vectors at the inputs' projections: (B, *S) -> (B, D, d), D values an input."""
+        ...
+
+
 class Detector(Protocol):
     """A defense that scores inputs; role = "detector"."""
 
