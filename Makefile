@@ -13,7 +13,7 @@ test: $(STAMP)            ## lint, types, tests
 	$(RUN)/ruff format --check .
 	$(RUN)/mypy
 	$(RUN)/pyright
-	OMP_NUM_THREADS=1 $(RUN)/pytest
+	OMP_NUM_THREADS=1 $(RUN)/pytest -n auto --dist worksteal
 
 ui: $(STAMP)              ## open MLflow on the records
 	$(RUN)/harness ui
