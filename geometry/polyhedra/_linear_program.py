@@ -17,11 +17,10 @@ _OPTIONS: dict[str, bool | int | float | str] = {
     "presolve": "off",
     "threads": 1,
     "small_matrix_value": 1e-12,
-    "simplex_scale_strategy": 0,  # so that tolerances are in units of the input
     "primal_feasibility_tolerance": SOLVED_TO,
     "dual_feasibility_tolerance": SOLVED_TO,
 }
-_STRATEGIES = (1, 4)  # dual simplex, then primal simplex
+_ATTEMPTS = ((1, 0), (4, 0), (1, 2))  # dual simplex, primal simplex, dual simplex on scaled rows
 
 
 class SolverFailed(RuntimeError):
@@ -56,16 +55,17 @@ class Program:
         for row, value in enumerate(values.tolist()):
             self.highs.changeRowBounds(row, value, value)
 
-    def limit(self, column: int, upper: float) -> None:
-        """Let a column run from 0 to an upper bound."""
-        self.highs.changeColBounds(column, 0.0, upper)
+    def charge(self, column: int, cost: float) -> None:
+        """Another cost of one column."""
+        self.highs.changeColCost(column, cost)
 
     def solve(self, *, bound: float = INFINITE) -> Status:
         """kOptimal, kInfeasible, or kObjectiveBound where the minimum is seen to exceed the bound."""
         self.highs.setOptionValue("objective_bound", bound)
         status = Status.kNotset
-        for strategy in _STRATEGIES:
+        for strategy, scaling in _ATTEMPTS:
             self.highs.setOptionValue("simplex_strategy", strategy)
+            self.highs.setOptionValue("simplex_scale_strategy", scaling)
             self.highs.run()
             status = self.highs.getModelStatus()
             if status in (Status.kOptimal, Status.kInfeasible, Status.kObjectiveBound):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from geometry.polyhedra._box import Box, bounds
 from geometry.polyhedra._facet_points import facets_by_points
-from geometry.polyhedra._linear_program import INFINITE, Program, Status
+from geometry.polyhedra._linear_program import INFINITE, Program, SolverFailed, Status
 from geometry.polyhedra._unit_rows import UnitRows, planes, row_space, sheared, unit_rows
 from geometry.polyhedra.chebyshev_center import chebyshev_center, require_inside
 from geometry.polyhedra.halfspaces import EmptyCell, Halfspaces
@@ -81,8 +81,9 @@ def _from_inside(cell: Halfspaces, unit: UnitRows, heads: NDArray[np.intp], box:
 def _decide(rows: Floats, slack: Floats, facet: Mask) -> None:
     """Decide every row that no point showed to be a facet, by max rows[i] y under the others, in dual form.
 
-    min slack l, rows' l = rows[i], l >= 0, l_i = 0: only the right side changes from row to row, so each starts from the
-    last, and ends as soon as the minimum is above slack[i] (a facet), as it is where the dual is infeasible.
+    min slack l, rows' l = rows[i], l >= 0, where row i itself is put off by its slack or 1: only the right side changes
+    from row to row, so each starts from the last, and ends as soon as the minimum is above slack[i] (a facet). A
+    redundant row stays put off.
     """
     undecided = ~facet
     if not undecided.any():
@@ -98,12 +99,16 @@ def _decide(rows: Floats, slack: Floats, facet: Mask) -> None:
         undecided[row] = False
         most = slack[row] + GAP * max(1.0, slack[row])
         program.demand(rows[row])
-        program.limit(row, 0.0)
+        program.charge(row, slack[row] + max(1.0, slack[row]))
         status = program.solve(bound=most)
         vertex = program.duals
-        facet[row] = status != Status.kOptimal or float(rows[row] @ vertex) > most
+        if status == Status.kInfeasible:
+            raise SolverFailed(
+                f"HiGHS found no multipliers for row {row}, which has itself; scale the network's weights"
+            )
+        facet[row] = status == Status.kObjectiveBound or float(rows[row] @ vertex) > most
         if facet[row]:
-            program.limit(row, INFINITE)
+            program.charge(row, slack[row])
         elif status == Status.kOptimal:
             shown = _facets_at(vertex, rows, slack, undecided)
             facet |= shown
