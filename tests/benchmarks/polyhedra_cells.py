@@ -1,8 +1,7 @@
 """Radii and active bits beside the paper's cvxpy way, on the same cells: `python tests/benchmarks/polyhedra_cells.py`.
 
 Networks 784-100-100, 3 x 200 and 5 x 300 on MNIST, cells of test images, one thread, process time, medians over cells.
-cvxpy's active bits are timed on a few rows and multiplied by their number. Active bits at 5 x 300 take minutes a cell:
-`--active 5x300`.
+cvxpy's active bits are timed on a few rows and multiplied by their number; a row at 5 x 300 takes it most of a minute.
 """
 
 from __future__ import annotations
@@ -90,7 +89,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(WIDTHS), choices=list(WIDTHS))
     parser.add_argument("--cells", type=int, default=9, help="cells for our radii (default 9)")
     parser.add_argument("--paper", type=int, default=3, help="cells of them for cvxpy's radii (default 3)")
-    parser.add_argument("--active", nargs="*", default=["2x100", "3x200"], help="networks whose active bits are timed")
+    parser.add_argument("--active", nargs="*", default=list(WIDTHS), help="networks whose active bits are timed")
     parser.add_argument("--rows", type=int, default=3, help="rows for cvxpy's active bits (default 3)")
     given = parser.parse_args()
     torch.set_num_threads(1)
