@@ -95,11 +95,12 @@ def row_maps(source: Tensor, target: Tensor, *, cutoff: float = CUTOFF) -> RowMa
 
     source (N, K, p) and target (N, K, q): rows of the same N inputs, with or without the coordinate b. Directions whose
     singular value is below cutoff times the largest are dropped: pixels that never change make the rows rank deficient.
-    Raises ValueError for unpaired rows. Source: Sattelberg et al. 2023, equation (8).
+    Several targets side by side, (N, K, q1 + q2), share one decomposition. Raises ValueError for unpaired rows.
+    Source: Sattelberg et al. 2023, equation (8).
     """
     _require_pairs(source, target)
-    columns = zip(source.double().unbind(1), target.double().unbind(1), strict=True)
-    matrix = torch.stack([_least_squares(a, b, cutoff) for a, b in columns])
+    columns = zip(source.unbind(1), target.unbind(1), strict=True)
+    matrix = torch.stack([_least_squares(a.double(), b.double(), cutoff) for a, b in columns])
     return RowMaps(matrix, torch.zeros_like(matrix[:, 0]))
 
 
@@ -110,11 +111,10 @@ def mean_row_null(source: Tensor, target: Tensor) -> RowMaps:
     return RowMaps(matrix, target.double().mean(0))
 
 
-def shuffled_null(source: Tensor, target: Tensor, *, seed: int = 0, cutoff: float = CUTOFF) -> RowMaps:
-    """What `row_maps` must beat: the same fit, to target rows of other inputs than the source rows'."""
-    _require_pairs(source, target)
-    order = torch.randperm(len(target), generator=torch.Generator().manual_seed(seed)).to(target.device)
-    return row_maps(source, target[order], cutoff=cutoff)
+def shuffled_rows(rows: Tensor, *, seed: int = 0) -> Tensor:
+    """The rows (N, K, q) of the same inputs in random order: a map fitted to them is what `row_maps` must beat."""
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    return rows[order.to(rows.device)]
 
 
 def bias_only_null(source: Tensor, target: Tensor) -> RowMaps:

@@ -21,7 +21,7 @@ from geometry.polyhedra.local_maps import (
     map_rows,
     mean_row_null,
     row_maps,
-    shuffled_null,
+    shuffled_rows,
 )
 
 
@@ -149,10 +149,12 @@ def test_maps_are_the_least_squares_of_least_norm():
         np.testing.assert_allclose(found[j].numpy(), oracle, atol=1e-8)
 
 
-def test_rows_without_the_bias_coordinate_are_mapped_too():
+def test_targets_side_by_side_are_mapped_as_alone_with_or_without_the_bias_coordinate():
     x = inputs()
-    source, target = map_rows(dense(0), x), map_rows(dense(1), x)
-    assert row_maps(source[..., :-1], target[..., :-1]).matrix.shape == (3, 6, 6)
+    source, one, two = (map_rows(dense(seed), x)[..., :-1] for seed in range(3))
+    both = row_maps(source, torch.cat([one, two], 2)).matrix
+    assert both.shape == (3, 6, 12)
+    torch.testing.assert_close(both[..., 6:], row_maps(source, two).matrix)
 
 
 def _error(maps, source, target):
@@ -168,7 +170,7 @@ def test_nulls_are_what_they_say_and_worse_than_the_map():
     fitted = design @ torch.linalg.lstsq(design, target[:, 1]).solution
     torch.testing.assert_close(bias(source)[:, 1], fitted, rtol=0, atol=1e-9)
     best = _error(row_maps(source, target), source, target)
-    shuffled = _error(shuffled_null(source, target), source, target)
+    shuffled = _error(row_maps(source, shuffled_rows(target)), source, target)
     assert best < _error(bias, source, target) < _error(mean, source, target)
     assert best < shuffled
     assert shuffled == pytest.approx(_error(mean, source, target), rel=0.1)
