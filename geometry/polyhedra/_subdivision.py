@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from geometry.polyhedra._complex import Complex, Floats, Indices, Mask
+from geometry.polyhedra._complex import TOLERANCE, Complex, Floats, Indices, Mask
 from geometry.polyhedra._growing import Growing
 
 Layer = tuple[Floats, Floats]
@@ -64,8 +64,10 @@ class Subdivision:
         size = np.sqrt(np.square(activations).sum(1) + np.square(self.weights))
         heights = (activations @ weight.T + self.weights[:, None] * bias) / norms
         self.cut_heights(heights, size)
-        found: Floats = self.cells.rows[:, self.cells.weight + 2 :] * norms
-        return found
+        found, size = self.cells.rows[:, self.cells.weight + 2 :], self.cells.rows[:, self.cells.weight + 1]
+        small = np.abs(found) <= TOLERANCE * size[:, None]  # at infinity rounding may be all that is left
+        exact: Floats = np.where(small, 0.0, found * norms)
+        return exact
 
     def cut_heights(self, heights: Floats, size: Floats) -> None:
         """Cut along the zeros of each column of heights (vertices, units), which are rounded in parts of `size`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -72,14 +73,6 @@ def _lifted(cells: Cells, basis: Floats) -> Cells:
     k, d = basis.shape
     if k == d:
         return cells
-    points = cells.points @ torch.from_numpy(basis)
     none: tuple[Tensor, ...] = tuple(torch.empty(0, d, dtype=torch.float64) for _ in cells.vertices)
-    return Cells(
-        patterns=cells.patterns,
-        points=points,
-        vertices=none,
-        bounded=torch.zeros_like(cells.bounded),
-        neighbours=cells.neighbours,
-        complete=cells.complete,
-        tolerance=cells.tolerance,
-    )
+    points = cells.points @ torch.from_numpy(basis)
+    return replace(cells, points=points, vertices=none, bounded=torch.zeros_like(cells.bounded))

@@ -188,12 +188,15 @@ def show_crossings(rounds: int, pairs: int) -> None:
 
 def show_hamming(rounds: int) -> None:
     a, b = torch.rand(2, PATTERNS, BITS, generator=torch.Generator().manual_seed(2)) < 0.5
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     seconds, found = timed(lambda: hamming_distances(a, b), rounds)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     few = a[: PATTERNS // SHARE].numpy()
     slow, expected = timed(lambda: cdist(few, b.numpy(), "hamming") * BITS, 1)
     same = bool((np.rint(expected) == found[: len(few)].numpy()).all())
-    print(f"\nHamming {PATTERNS} x {PATTERNS} at {BITS} bits: {seconds:.2f} s, peak of the process {peak:.2f} GiB")
+    print(
+        f"\nHamming {PATTERNS} x {PATTERNS} at {BITS} bits: {seconds:.2f} s, peak {peak:.2f} GiB, {before:.2f} of it before"
+    )
     print(
         f"cdist, {SHARE} times a part of the rows: {slow * SHARE:.1f} s; ratio {slow * SHARE / seconds:.0f}, equal: {same}"
     )

@@ -191,6 +191,43 @@ def _exact_cells(network, ends):
     return {bits: float(_exact_area(polygon)) for bits, polygon, _, _ in cells}
 
 
+def _whole_numbers(seed, d):
+    """A small network of weights and biases -1, 0 and 1: coinciding, parallel, dead and constant units abound."""
+    random = np.random.default_rng(seed)
+    widths = [d, *random.integers(2, 5, random.integers(1, 3)), 1]
+    shift = random.integers(0, 2)
+    return _given(
+        *[(random.integers(-1, 2, (n, m)), shift * random.integers(-1, 2, n)) for m, n in itertools.pairwise(widths)]
+    )
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whole_numbers_in_a_box_are_clipped_alike(seed):
+    """A unit that is 0 on a whole cell has the bit 0; the clipping keeps such a cell with both bits."""
+    network = _whole_numbers(seed, 2)
+    expected, cells = _exact_cells(network, (-3, 3)), traverse(network, (-3.0, 3.0))
+    found = {tuple(bits): _area(v) for bits, v in zip(cells.patterns.int().tolist(), cells.vertices, strict=True)}
+    assert sum(found.values()) == pytest.approx(36)
+    assert all(found[bits] == pytest.approx(expected[bits]) for bits in found)
+    for bits in set(expected) - set(found):
+        assert any(expected[bits] == pytest.approx(found[less]) for less in found if np.less_equal(less, bits).all())
+
+
+@pytest.mark.parametrize("seed", [*range(8), 1001, 1031, 1117, 1128, 1138])
+def test_whole_numbers_in_the_whole_space_are_walked_alike(seed, monkeypatch):
+    network = _whole_numbers(seed, 2 + seed % 2)
+    cut = traverse(network)
+    monkeypatch.setattr(module, "MOST_CUT", 0)
+    _same(cut, traverse(network))
+
+
+def test_rounding_at_infinity_is_no_cell():
+    """The first layer is silent along a ray; what rounding leaves of it there once made cells at 1e14."""
+    first = ([[1.0, 1], [1, -1], [1, -1], [-1, 1]], [0.0, 0, -1, 0])
+    second = ([[1.0, 1, 1, -1], [1, 1, 1, -1], [0, 1, -1, 1]], [0.0] * 3)
+    assert len(traverse(_given(first, second, ([[1.0] * 3], [0.0])))) == 7
+
+
 def _exact_area(polygon):
     pairs = zip(polygon, polygon[1:] + polygon[:1], strict=True)
     return sum((a[0] * b[1] - b[0] * a[1] for a, b in pairs), Fraction(0)) / 2
