@@ -18,7 +18,8 @@ class Cells:
 
     patterns: (N, h) bits. points: (N, d), one inside each cell. vertices: one tensor (n, d) a cell, in two dimensions in
     the order of its boundary; empty tuple above three dimensions. bounded: (N,). neighbours: (E, 2), pairs that share a
-    facet. complete: whether these are all cells. tolerance: relative, of |z| to |weights| |activations| of its unit.
+    facet. complete: whether these are all cells. tolerance: relative, of |z| to
+    |weights| |activations| of its unit; where linear programs were solved, how far cells must reach beyond a facet.
     """
 
     patterns: Tensor
