@@ -20,10 +20,6 @@ Row = dict[str, Any]
 Tables = dict[str, list[Row]]
 
 
-def _mlp(depth: int, width: int) -> Spec:
-    return Spec.of("victim", "mlp", depth=depth, width=width)
-
-
 @dataclass(frozen=True)
 class LiuY:
     """Cells of ReLU networks: counts, facets, Hamming distances, cells on segments, largest balls (Liu et al. 2023).
@@ -131,30 +127,36 @@ class LiuY:
 
 def studies() -> list[Spec]:
     """What `leaderboard paper liu_y` runs: MNIST with all tables, Fashion-MNIST and CIFAR-10 with some of those on images."""
+    small = (
+        Spec.of("victim", "mlp", depth=3, width=200, epochs=3),
+        Spec.of("victim", "mlp", depth=5, width=300, epochs=3),
+    )
     fashion = Spec.of(
         "study",
         "liu_y",
         dataset=Spec.of("dataset", "fashion_mnist"),
-        structures=(_mlp(3, 200), _mlp(5, 300)),
+        structures=small,
+        polyhedra=small[1:],
         depths=(),
+        inputs=500,
         facets=0,
+        balls=5,
         toys=0,
     )
-    deep = (Spec.of("victim", "mlp", depth=8, width=400, epochs=5),)
     cifar = Spec.of(
         "study",
         "liu_y",
         dataset=Spec.of("dataset", "cifar10"),
-        structures=deep,
-        polyhedra=deep,
+        structures=(Spec.of("victim", "mlp", depth=8, width=400, epochs=5),),
+        polyhedra=(),
         depths=(),
         distances=(0.1,),
         epsilons=(0.02,),
-        epsilon=0.02,
+        inputs=500,
         neighbours=2000,
         pairs=0,
-        balls=3,
         facets=0,
+        balls=0,
         toys=0,
     )
     return [Spec.of("study", "liu_y"), fashion, cifar]
