@@ -154,7 +154,8 @@ class _Reading(TorchFunctionMode):
             result = self._described(func, args, kwargs)
         else:
             result = func(*args, **kwargs)
-        slope = any(tensor.requires_grad for tensor in tensors([args, kwargs]) if self.follows(tensor))
+        given = [tensor for tensor in tensors([args, kwargs]) if self.follows(tensor)]
+        slope = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
         for tensor in tensors(result):
             if not tensor.is_floating_point() or (slope and not tensor.requires_grad):
                 self.refuse(name)

@@ -291,3 +291,10 @@ class Skipping(nn.Module):
 
     def forward(self, x):
         return functional.relu(self.layer(x)) + x
+
+
+def test_an_input_that_asks_for_gradients_has_the_same_pattern() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    x = torch.rand(2, 3)
+    assert torch.equal(activation_pattern(network, x), activation_pattern(network, x.clone().requires_grad_()))
