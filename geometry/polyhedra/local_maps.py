@@ -133,12 +133,13 @@ def bias_only_null(source: Tensor, target: Tensor) -> RowMaps:
 
 
 def _least_squares(source: Tensor, target: Tensor, cutoff: float) -> Tensor:
-    """By the eigenvectors of source' source: (p, q)."""
-    values, vectors = torch.linalg.eigh(source.T @ source)
-    kept = vectors[:, values > cutoff**2 * values[-1]]
-    gains = values[values > cutoff**2 * values[-1]]
-    solved: Tensor = kept @ ((kept.T @ (source.T @ target)) / gains[:, None])
-    return solved
+    """By the eigenvectors of source' source, or of source source' where rows are fewer than coordinates: (p, q)."""
+    few = len(source) < source.shape[1]
+    values, vectors = torch.linalg.eigh(source @ source.T if few else source.T @ source)
+    chosen = values > cutoff**2 * values[-1]
+    kept, gains = vectors[:, chosen], values[chosen, None]
+    solved: Tensor = kept @ ((kept.T @ (target if few else source.T @ target)) / gains)
+    return source.T @ solved if few else solved
 
 
 def _require_pairs(source: Tensor, target: Tensor) -> None:

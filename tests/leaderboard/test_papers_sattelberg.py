@@ -36,6 +36,7 @@ def tables():
     other = nn.Sequential(nn.Flatten(), nn.Linear(784, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
     plane = pytest.MonkeyPatch()
     plane.setattr(_sattelberg_toys, "POINTS", 2000)
+    plane.setattr(_sattelberg_toys, "grid", lambda: _sattelberg_networks.grid(31))
     study = Sattelberg(others=(Spec.of("victim", "mlp"),), epochs=6, rows=120, inputs=50, clusters=(1, 5, 1000), runs=1)
     found = study.run(dataset=Images(), others=[other])
     plane.undo()
