@@ -1,4 +1,4 @@
-"""Nearest neighbours: by scikit-learn on the CPU, by products in blocks elsewhere."""
+"""Distances between rows and nearest neighbours: by scikit-learn on the CPU, by products in blocks elsewhere."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 TOGETHER = 1 << 25  # distances that are held together on a GPU
+ROUNDING = 1e-13  # squared distances below this share of the squared norms are 0
 
 
 def nearest(points: Tensor, queries: Tensor, number: int) -> tuple[Tensor, Tensor]:
     """Distances and indices (Q, number) of the points (N, D) nearest to each query (Q, D), the nearest first.
 
-    A point that is itself a query is its own neighbour. Distances are good to the rounding of the squared norms, so
-    points are best centred. Raises ValueError unless 1 <= number <= N.
+    A point that is itself a query is its own neighbour at distance 0. Distances are good to the rounding of the squared
+    norms, so points are best centred. Raises ValueError unless 1 <= number <= N.
     """
     if not 1 <= number <= len(points):
         raise ValueError(
@@ -21,17 +22,31 @@ def nearest(points: Tensor, queries: Tensor, number: int) -> tuple[Tensor, Tenso
         )
     if not len(queries):
         return queries.new_zeros(0, number), torch.zeros(0, number, dtype=torch.int64, device=queries.device)
-    if points.device.type == "cpu":
-        return _by_library(points, queries, number)
-    size = max(1, TOGETHER // len(points))
-    parts = [torch.cdist(block, points).topk(number, dim=1, largest=False) for block in torch.split(queries, size)]
-    return torch.cat([part.values for part in parts]), torch.cat([part.indices for part in parts])
+    distances, indices = (
+        _by_library(points, queries, number) if points.device.type == "cpu" else _by_products(points, queries, number)
+    )
+    norms = points.square().sum(1)
+    small = distances.square() <= ROUNDING * (queries.square().sum(1, keepdim=True) + norms[indices])
+    return torch.where(small, 0.0, distances), indices
+
+
+def squared_distances(points: Tensor, queries: Tensor) -> Tensor:
+    """Squared Euclidean distances (Q, N) of queries (Q, D) to points (N, D), differentiable; what is rounding is 0."""
+    norms = queries.square().sum(1, keepdim=True) + points.square().sum(1)
+    found = norms - 2 * queries @ points.T
+    return torch.where(found > ROUNDING * norms.detach(), found, 0.0)
 
 
 def _by_library(points: Tensor, queries: Tensor, number: int) -> tuple[Tensor, Tensor]:
     index = NearestNeighbors(n_neighbors=number).fit(points.detach().numpy())
     distances, indices = index.kneighbors(queries.detach().numpy())
     return torch.from_numpy(distances), torch.from_numpy(indices)
+
+
+def _by_products(points: Tensor, queries: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    blocks = torch.split(queries, max(1, TOGETHER // len(points)))
+    parts = [squared_distances(points, block).topk(number, dim=1, largest=False) for block in blocks]
+    return torch.cat([part.values for part in parts]).sqrt(), torch.cat([part.indices for part in parts])
 
 
 def require_neighbors(neighbors: int, number: int) -> None:

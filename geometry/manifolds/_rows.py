@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass, replace
 from math import isfinite, prod
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 State = dict[str, Tensor]
+Part = TypeVar("Part")
 
 
 class Data(Protocol):
@@ -57,6 +59,17 @@ def points(data: Data, *, least: int = 2) -> Tensor:
 def shape_tensor(x: Tensor) -> Tensor:
     """The shape S of inputs (N, *S), to be kept in a state."""
     return torch.tensor(x.shape[1:], dtype=torch.int64)
+
+
+def on_device(part: Part, device: torch.device) -> Part:
+    """A dataclass with its tensors, and those of the dataclasses in it, on a device."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(device)
+        return on_device(value, device) if is_dataclass(value) else value
+
+    return replace(part, **{name: moved(value) for name, value in vars(part).items()})  # type: ignore[type-var]
 
 
 def require_positive(**quantities: float) -> None:

@@ -35,7 +35,7 @@ class LocalPCA:
         require_neighbors(self.neighbors, len(given))
         center = given.mean(0)
         distances, _ = nearest(given - center, given - center, self.neighbors + 1)
-        require_distinct(_without_rounding(distances, given - center))
+        require_distinct(distances)
         most = min(self.neighbors - 1, given.shape[1])
         estimate = min(max(round(likeliest_dimension(distances[:, 1:])), 1), most)
         dim = estimate if self.dim is None else self.dim
@@ -100,9 +100,3 @@ class LocalPlanes:
             middles.append(middle)
             bases.append(right[:, : self.dim].transpose(1, 2))
         return torch.cat(middles), torch.cat(bases)
-
-
-def _without_rounding(distances: Tensor, given: Tensor) -> Tensor:
-    """Distances with what is rounding of the squared norms set to 0."""
-    rounding = 1e-14 * given.square().sum(1).max()
-    return torch.where(distances.square() <= rounding, 0.0, distances)
