@@ -28,7 +28,7 @@ from harness.rounding import inside
 from harness.spec import build, digest, identity, parse, with_victim
 from harness.store import Store
 from harness.system import ContractError, Judge, System, calibrate, curves_of
-from harness.types import Budget, Network, Spec, Split
+from harness.types import Budget, Manifold, Network, Spec, Split
 from harness.views import view
 
 _NUMBER = 32
@@ -66,7 +66,7 @@ def _kind_and_name(part: str) -> tuple[str, str]:
     if ".py" not in part and slash and head in registry.FOLDERS:
         return head, rest
     if ".py" not in part:
-        for kind in ("defense", "attack", "victim", "dataset", "shift"):
+        for kind in ("defense", "attack", "victim", "dataset", "shift", "manifold"):
             if part in registry.names(kind):
                 return kind, part
         raise registry.UnknownName(
@@ -337,10 +337,51 @@ def _shift_keeps_shape(spec: Spec) -> str | None:
     return None
 
 
+@lru_cache(maxsize=1)
+def _manifold(spec: Spec) -> tuple[Manifold, Tensor]:
+    """The manifold and points near it: digits that it was not fitted on, or its own samples with a little noise."""
+    stage = _stage()
+    part = _fitted(spec)
+    manifold: Manifold = build(spec).load(stage.loader.state(part))
+    if not hasattr(manifold, "sample"):
+        return manifold, stage.data.x
+    x = manifold.sample(_NUMBER, torch.Generator().manual_seed(0)).float()
+    return manifold, x + 0.01 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
+
+
+def _projects(spec: Spec) -> str | None:
+    """Projections have the inputs' shape and lie nearer."""
+    manifold, x = _manifold(spec)
+    projected = manifold.project(x)
+    if projected.shape != x.shape or not bool(torch.isfinite(projected).all()):
+        return f"project gives {tuple(projected.shape)}, all finite or not; expected {tuple(x.shape)}, finite"
+    before, after = manifold.distance(x), manifold.distance(projected)
+    if before.shape != (len(x),) or float(before.min()) < 0:
+        return (
+            f"distance gives {tuple(before.shape)} from {float(before.min()):.3g} on; expected {(len(x),)}, at least 0"
+        )
+    if float(after.mean()) > float(before.mean()) + 1e-5:
+        return (
+            f"the distance of projections is {float(after.mean()):.3g}, that of the inputs {float(before.mean()):.3g}"
+        )
+    return None
+
+
+def _has_orthonormal_tangents(spec: Spec) -> str | None:
+    manifold, x = _manifold(spec)
+    basis = manifold.tangent_basis(x)
+    expected = (len(x), x[0].numel(), manifold.dim)
+    if tuple(basis.shape) != expected:
+        return f"tangent_basis gives {tuple(basis.shape)}; expected {expected}"
+    gap = float((basis.mT @ basis - torch.eye(manifold.dim)).abs().max())
+    return f"tangent vectors are {gap:.3g} from orthonormal; expected at most 0.001" if gap > 1e-3 else None
+
+
 _TESTS: dict[str, tuple[Callable[[Spec], str | None], ...]] = {
     "defense": (_answers_clean_inputs, _does_not_depend_on_the_batch, _loads_from_its_state, _surrogate_keeps_shape),
     "attack": (_stays_in_ball_and_box, _repeats, _does_not_depend_on_companions),
     "victim": (_victim_answers,),
     "dataset": (_has_disjoint_parts,),
     "shift": (_shift_keeps_shape,),
+    "manifold": (_projects, _has_orthonormal_tangents),
 }

@@ -14,7 +14,7 @@ SLOW = {"resnet18", "timm", "torchvision"}  # minutes to train, or a name after 
 DATA = {"arrays", "image_folder", "mnist", "kmnist", "fashion_mnist", "cifar10"}  # need files: see their own tests
 NAMES = [
     (kind, name)
-    for kind in ("defense", "attack", "victim", "dataset", "shift")
+    for kind in ("defense", "attack", "victim", "dataset", "shift", "manifold")
     for name in registry.names(kind)
     if name not in SLOW | DATA | {"foolbox"}
 ]
