@@ -49,7 +49,10 @@ def report(results: Sequence[Tables]) -> str:
     """All sections, for the studies in the order given."""
     figures = printed("liu_y")
     sections = ["# Liu et al. 2023: the polyhedra of ReLU networks", _INTRODUCTION]
-    sections += ["## Setting", records([_named(r, r["setting"])[0] for r in results], ["data", "trained on", "attack"])]
+    sections += [
+        "## Setting",
+        records([_named(r, r["setting"])[0] for r in results], ["data", "note", "trained on", "attack"]),
+    ]
     for section in (_toys, _facets, _neighbours, _steps, _segments, _balls):
         sections += section(results, figures)
     return "\n\n".join(sections) + "\n"

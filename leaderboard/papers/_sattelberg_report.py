@@ -25,11 +25,12 @@ centres; the last k is every training map. Printed, k = 1: Inception's 974 is th
 images, so a constant answer, not chance. At k = 10 the convolutional networks keep 86 %, which the text calls poor, and
 ResNet 82 %."""
 _MAPS = """\
-mapped: with the coordinate b, the paper's Table 2; without_bias: w alone on both sides. Nulls: mean_row, the target's
-mean map whatever the source; shuffled, the map fitted to wrong pairs; bias_only, the affine map from the source's b
-alone, which holds the source's own answer at the input. A printed figure means something only above its mean row: k = 1
-of Table 1, 8679 into dense, 189 below Inception's 8868 there. The paper calls the maps affine; they are linear in (w,
-b). Its 2 in equation 8 means the Frobenius norm."""
+mapped: with the coordinate b, the paper's Table 2; without_bias: w alone on both sides, to be compared with what the
+target itself loses without its b (accuracy_without_bias above): a fall into deep networks is first of all theirs. Nulls:
+mean_row, the target's mean map whatever the source; shuffled, the map fitted to wrong pairs; bias_only, the affine map
+from the source's b alone, which holds the source's own answer at the input. A printed figure means something only above
+its mean row: k = 1 of Table 1, 8679 into dense, 189 below Inception's 8868 there. The paper calls the maps affine; they
+are linear in (w, b). Its 2 in equation 8 means the Frobenius norm."""
 _PLANE = """\
 cells and cells_in_box: all, in the plane and in [-1, 1]^2; on the grid of 101 x 101 points: patterns, and maps that
 differ by 1e-6 of the largest number. solved: above 98 % on the grid. Paper: 3 cells for equation 2, about 90 maps in
@@ -55,6 +56,8 @@ def report(results: Sequence[Tables]) -> str:
 def _networks(result: Tables) -> Iterator[str]:
     setting = result["setting"][0]
     yield f"## {setting['dataset']}: maps of {setting['rows']} training and {setting['inputs']} test inputs"
+    if setting.get("note"):
+        yield f"The data: {setting['note']}."
     names = ["accuracy", "accuracy_without_bias", "shared"]
     rows = [row | _percent(row, names) for row in result["networks"]]
     yield records(rows, ["network", *names, "patterns"])

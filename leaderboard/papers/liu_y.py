@@ -72,7 +72,10 @@ class LiuY:
         neighbours = self._subjects(self.structures, structures, many)
         segments = self._subjects(self.depths, depths, many)
         cells = self._subjects(self.polyhedra, polyhedra, many)
-        tables: Tables = {"setting": [self._setting(data)], "table_3": list(table_3(neighbours))}
+        tables: Tables = {
+            "setting": [self._setting(data, getattr(dataset, "note", ""))],
+            "table_3": list(table_3(neighbours)),
+        }
         tables["table_4"] = [
             row
             for subject in neighbours
@@ -119,10 +122,10 @@ class LiuY:
             sets[f"signs {epsilon:g}"] = replace(test, x=(test.x + epsilon * signs).clamp(0, 1))
         return sets
 
-    def _setting(self, data: Sets) -> Row:
+    def _setting(self, data: Sets, note: str) -> Row:
         """What the tables are about."""
         training = len(data["train"])
-        return {"dataset": label(self.dataset), "trained on": training, "attack": label(self.attack)}
+        return {"dataset": label(self.dataset), "note": note, "trained on": training, "attack": label(self.attack)}
 
 
 def studies() -> list[Spec]:

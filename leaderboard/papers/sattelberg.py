@@ -47,12 +47,16 @@ class Sattelberg:
         training, test = _first(training, self.rows), _first(test, self.inputs)
         subjects = [Subject.of(name, network, training, test) for name, network in named]
         tables = {
-            "setting": [{"dataset": label(self.dataset), "rows": len(training), "inputs": len(test)}],
+            "setting": [self._setting(len(training), len(test), getattr(dataset, "note", ""))],
             "networks": [summary(subject, training, test) for subject in subjects],
             "table_1": [row for subject in subjects for row in table_1(subject, test, self.clusters)],
             "table_2": list(table_2(subjects, test)),
         }
         return tables | self._plane()
+
+    def _setting(self, rows: int, inputs: int, note: str) -> Row:
+        """What the tables are about."""
+        return {"dataset": label(self.dataset), "note": note, "rows": rows, "inputs": inputs}
 
     def _trained(self, training: Split) -> Iterator[tuple[str, nn.Module]]:
         """The networks that the paper describes whole."""
