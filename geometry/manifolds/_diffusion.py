@@ -12,7 +12,7 @@ from torch import Tensor
 from geometry.manifolds._kernel import Kernel, Steps
 from geometry.manifolds._rows import State, lengths, like, on_device, rows
 
-TOGETHER = 1 << 23  # kernel entries that are held together
+TOGETHER = 1 << 22  # kernel entries that are held together
 FAR = 3.0  # local scales by which a projection may leave that of the nearest point before it is warned of
 
 

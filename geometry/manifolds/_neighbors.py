@@ -33,7 +33,7 @@ def nearest(points: Tensor, queries: Tensor, number: int) -> tuple[Tensor, Tenso
 def squared_distances(points: Tensor, queries: Tensor) -> Tensor:
     """Squared Euclidean distances (Q, N) of queries (Q, D) to points (N, D), differentiable; what is rounding is 0."""
     norms = queries.square().sum(1, keepdim=True) + points.square().sum(1)
-    found = norms - 2 * queries @ points.T
+    found = torch.addmm(norms, queries, points.T, alpha=-2)
     return torch.where(found > ROUNDING * norms.detach(), found, 0.0)
 
 
