@@ -65,7 +65,7 @@ def _centres(rows: Tensor, number: int) -> Tensor:
     from sklearn.cluster import KMeans
     from sklearn.exceptions import ConvergenceWarning
 
-    machine = KMeans(min(number, len(rows)), n_init=1, random_state=int(torch.randint(2**31 - 1, ())))
+    machine = KMeans(min(number, len(rows)), random_state=int(torch.randint(2**31 - 1, ())))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         found = machine.fit(rows.double().cpu().numpy())

@@ -343,9 +343,10 @@ def _manifold(spec: Spec) -> tuple[Manifold, Tensor]:
     stage = _stage()
     part = _fitted(spec)
     manifold: Manifold = build(spec).load(stage.loader.state(part))
-    if not hasattr(manifold, "sample"):
+    sample = getattr(manifold, "sample", None)
+    if sample is None:
         return manifold, stage.data.x
-    x = manifold.sample(_NUMBER, torch.Generator().manual_seed(0)).float()
+    x: Tensor = sample(_NUMBER, torch.Generator().manual_seed(0)).float()
     return manifold, x + 0.01 * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
 
 
