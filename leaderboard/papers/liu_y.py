@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from harness.spec import label
+from harness.spec import build, label
 from harness.system import System
 from harness.types import Attack, Dataset, Network, Spec, Split
 from leaderboard.papers._jamil_adaptive import Ball
@@ -73,7 +73,7 @@ class LiuY:
         segments = self._subjects(self.depths, depths, many)
         cells = self._subjects(self.polyhedra, polyhedra, many)
         tables: Tables = {
-            "setting": [self._setting(data, getattr(dataset, "note", ""))],
+            "setting": [self._setting(data, getattr(build(self.dataset), "note", ""))],
             "table_3": list(table_3(neighbours)),
         }
         tables["table_4"] = [

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from harness.spec import label
+from harness.spec import build, label
 from harness.types import Dataset, Network, Spec, Split
 from leaderboard.papers._sattelberg_maps import Subject, summary, table_1, table_2
 from leaderboard.papers._sattelberg_networks import Standardised, convolutional, dense, train
@@ -47,7 +47,7 @@ class Sattelberg:
         training, test = _first(training, self.rows), _first(test, self.inputs)
         subjects = [Subject.of(name, network, training, test) for name, network in named]
         tables = {
-            "setting": [self._setting(len(training), len(test), getattr(dataset, "note", ""))],
+            "setting": [self._setting(len(training), len(test), getattr(build(self.dataset), "note", ""))],
             "networks": [summary(subject, training, test) for subject in subjects],
             "table_1": [row for subject in subjects for row in table_1(subject, test, self.clusters)],
             "table_2": list(table_2(subjects, test)),

@@ -41,6 +41,7 @@ def mlp(depth, width):
 
 
 SMALL = {
+    "dataset": Spec.of("dataset", "digits"),
     "structures": (mlp(3, 12),),
     "polyhedra": (mlp(2, 10),),
     "depths": (mlp(1, 12), mlp(2, 12)),

@@ -37,7 +37,8 @@ def tables():
     plane = pytest.MonkeyPatch()
     plane.setattr(_sattelberg_toys, "POINTS", 2000)
     plane.setattr(_sattelberg_toys, "grid", lambda: _sattelberg_networks.grid(31))
-    study = Sattelberg(others=(Spec.of("victim", "mlp"),), epochs=6, rows=120, inputs=50, clusters=(1, 5, 1000), runs=1)
+    parts = {"dataset": Spec.of("dataset", "digits"), "others": (Spec.of("victim", "mlp"),)}
+    study = Sattelberg(**parts, epochs=6, rows=120, inputs=50, clusters=(1, 5, 1000), runs=1)
     found = study.run(dataset=Images(), others=[other])
     plane.undo()
     return found
