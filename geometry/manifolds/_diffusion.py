@@ -22,7 +22,7 @@ class Drift:
 
     distance: to the projection, in units of the input. nearest: to the nearest data point, in that point's local scale.
     drift: between the projections of the input and of that data point, in the same scale. Near the manifold it is about
-    1; far outside, where the widest of the data's scales wins and not the nearest point, it grows without bound.
+    1. Far outside, for a kernel that does not count distances beyond the nearest point's, it grows without bound.
     """
 
     distance: Tensor
@@ -172,8 +172,10 @@ class DiffusionManifold:
         return Drift(lengths(given - found, given), extension.nearest / scale, lengths(found - own, given) / scale)
 
 
-def load_diffusion(state: State, *, neighbors: int, variable: bool, tangents: Tangents) -> DiffusionManifold:
-    """The manifold of a state that `fit_diffusion` gave."""
+def load_diffusion(
+    state: State, *, neighbors: int, variable: bool, tangents: Tangents, beyond_nearest: bool = True
+) -> DiffusionManifold:
+    """The manifold of a state that `fit_diffusion` gave, with the options it was fitted with."""
     center = state["points"].mean(0)
     known, functions, weights = state["points"] - center, state["functions"], state["weights"]
     kernel = Kernel(
@@ -184,6 +186,7 @@ def load_diffusion(state: State, *, neighbors: int, variable: bool, tangents: Ta
         state.get("reach"),
         state["density"],
         int(state["graph_neighbors"]),
+        beyond_nearest,
     )
     diffusion = Diffusion(
         kernel, state["eigenvalues"], functions, weights, state["scales"], functions.T @ (weights[:, None] * known)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from geometry.manifolds._neighbors import nearest, require_distinct, squared_distances
 
+GAP = 0.5  # local scales that lie between an input on the manifold and its nearest point, for want of more points
 ALL_PAIRS = 3000  # points up to which every pair has its weight
 
 
@@ -30,6 +31,10 @@ class Kernel:
     continuous and the same for a point and for an equal input. With scales None the kernel is that of a fixed bandwidth:
     delta = d. Pairs further apart than the reach of both, reach (N,), have no weight; None: all pairs have. Weights are
     divided by density (N,) at the data's end.
+
+    beyond_nearest: what the squared distance to the nearest point has beyond the gaps between points, (rho / 2)^2, is taken
+    off all squared distances of an input: about those from the foot of its perpendicular remain. On the data's manifold
+    this changes nothing. Else a far input steps to where the scales are widest, not to where the data are nearest.
     """
 
     points: Tensor
@@ -39,10 +44,15 @@ class Kernel:
     reach: Tensor | None
     density: Tensor
     graph_neighbors: int
+    beyond_nearest: bool
 
     def steps(self, x: Tensor) -> Steps:
         """Steps from rows x (B, D), differentiable where neighbours do not change."""
         squared = squared_distances(self.points, x)
+        nearest_one, index = squared.min(dim=1)
+        if self.beyond_nearest and self.scales is not None:
+            gap = (GAP * self.scales[index]).square()
+            squared = squared - (nearest_one - gap).clamp(min=0)[:, None]
         exponent = squared / (2 * self.bandwidth)
         if self.scales is not None:
             exponent = exponent / (local_scale(squared, self.neighbors)[:, None] * self.scales)
@@ -51,8 +61,7 @@ class Kernel:
             apart = squared.detach().sqrt()
             own = _between(apart.topk(self.graph_neighbors + 1, dim=1, largest=False).values)
             weight = weight.masked_fill(apart > torch.maximum(own[:, None], self.reach), -torch.inf)
-        first = squared.detach().min(dim=1)
-        return Steps(torch.softmax(weight, dim=1), first.values.sqrt(), first.indices)
+        return Steps(torch.softmax(weight, dim=1), nearest_one.detach().sqrt(), index)
 
 
 def local_scale(squared: Tensor, neighbors: int) -> Tensor:
