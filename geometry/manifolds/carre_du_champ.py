@@ -13,14 +13,9 @@ def carre_du_champ_tangents(diffusion: Diffusion, given: Tensor, dim: int, /) ->
 
     The data are smoothed by the first 4 dim + 5 eigenfunctions phi, or all there are, with coordinates X: the covariance
     of a step from x to q is X^T C X with C = E (phi(q) - phi(x)) (phi(q) - phi(x))^T, small and positive by construction.
-    Raises ValueError where that many functions span fewer than dim directions.
     """
     number = min(4 * dim + 5, len(diffusion.eigenvalues))
     frame, triangle = torch.linalg.qr(diffusion.coordinates[1:number].T)
-    if min(triangle.shape) < dim:
-        raise ValueError(
-            f"{number} eigenfunctions span {min(triangle.shape)} directions at most, fewer than dim = {dim}"
-        )
     functions = diffusion.functions[:, 1:number]
     products = (functions[:, :, None] * functions[:, None, :]).flatten(1)
     found = []
