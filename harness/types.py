@@ -286,7 +286,10 @@ class Manifold(Protocol):
     Some also offer encode(x) -> (B, d) and decode(z) -> (B, *S), both differentiable.
     """
 
-    dim: int
+    @property
+    def dim(self) -> int:
+        """The dimension of the manifold."""
+        ...
 
     def project(self, x: Tensor, /) -> Tensor:
         """The nearest points of the manifold, or near to them: (B, *S) -> (B, *S)."""

@@ -96,7 +96,8 @@ def table_2(subjects: Sequence[Subject], test: Split) -> Iterator[Row]:
 
 def _mapped(source: Tensor, targets: Sequence[Tensor], rows: Tensor) -> Sequence[Tensor]:
     """Rows of a source in the place of each target's, fitted with one decomposition."""
-    return row_maps(source, torch.cat(list(targets), 2))(rows).split([target.shape[2] for target in targets], dim=2)
+    joined = row_maps(source, torch.cat(list(targets), 2))(rows)
+    return torch.split(joined, [target.shape[2] for target in targets], dim=2)
 
 
 def _accuracy(outputs: Tensor, data: Split) -> float:

@@ -64,7 +64,7 @@ def train(network: nn.Module, data: Split, *, epochs: int, seed: int) -> nn.Modu
     optimizer = torch.optim.SGD(network.to(data.x.device).parameters(), lr=0.01, momentum=0.5, weight_decay=0.01)
     network.train()
     for _ in steps(range(epochs), "training"):
-        for rows in torch.randperm(len(data), device=data.x.device).split(64):
+        for rows in torch.split(torch.randperm(len(data), device=data.x.device), 64):
             loss = functional.cross_entropy(network(data.x[rows]), data.y[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -77,7 +77,7 @@ def train_plane(network: nn.Module, data: Points, *, epochs: int) -> nn.Module:
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
     target = functional.one_hot(data.y).float()
     for _ in range(epochs):
-        for rows in torch.randperm(len(target)).split(100):
+        for rows in torch.split(torch.randperm(len(target)), 100):
             loss = functional.mse_loss(network(data.x[rows]), target[rows])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]

@@ -164,3 +164,12 @@ def test_clean_inputs_that_no_attack_sees_get_fewer_draws() -> None:
     clean = [t for t in plan.tasks.values() if t.kind == "observe" and t.attempt is None and t.shift is None]
     found = {(bool(t.pipeline and t.pipeline.parts), t.rows, dict(t.options)["scoring"]) for t in clean}
     assert found == {(False, (0, 200), 50), (True, (0, 96), 50), (True, (96, 200), 10)}
+
+
+def test_a_pilot_takes_a_quarter_of_the_inputs_where_a_system_differentiates_inside(tmp_path: Path) -> None:
+    attacks = ["fgsm", {"adaptive": {"steps": 4, "trial": 20, "first": 2, "kept": 1}}]
+    result = run(tmp_path, defenses=["gradient_purifier"], attacks=attacks, inputs=48)
+    (cell,) = {
+        c["attack"]: c for c in result.records[0]["cells"] if c["attack"].startswith("adaptive") and c["epsilon"] == 0.1
+    }.values()
+    assert cell["pilot"]["inputs"] == 5
