@@ -1,4 +1,7 @@
-"""A paper's tables regenerated: its studies run, or read from the store, and reported beside the printed figures."""
+"""A paper's tables regenerated: its studies run, or read from the store, and reported beside the printed figures.
+
+A module of `papers` has studies() and report(results); where it has draw(folder), its pictures are linked from the report.
+"""
 
 from __future__ import annotations
 
@@ -27,4 +30,7 @@ def regenerate(name: str, home: Path, *, device: str = "cpu") -> tuple[str, Path
     text: str = module.report([api.study(spec, home=home, device=device) for spec in module.studies()])
     folder = home / "board" / "papers"
     folder.mkdir(parents=True, exist_ok=True)
+    draw = getattr(module, "draw", None)
+    for title, path in draw(folder) if draw else ():
+        text += f"\n![{title}]({path.name})\n"
     return text, write(folder / f"{name}.md", text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -174,3 +175,9 @@ def report(results: list[Tables]) -> str:
 
 def _first(data: Split, number: int) -> Split:
     return data[torch.arange(min(number, len(data)), device=data.y.device)]
+
+
+def draw(folder: Path) -> list[tuple[str, Path]]:
+    """The paper's pictures: titles and files in the folder."""
+    found: list[tuple[str, Path]] = importlib.import_module("leaderboard.papers._liu_y_pictures").draw(folder)
+    return found

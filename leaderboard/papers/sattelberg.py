@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -109,3 +110,9 @@ def _standardised(data: Split, mean: float, deviation: float) -> Split:
 
 def _first(data: Split, number: int) -> Split:
     return data[torch.arange(min(number, len(data)), device=data.y.device)]
+
+
+def draw(folder: Path) -> list[tuple[str, Path]]:
+    """The paper's pictures: titles and files in the folder."""
+    found: list[tuple[str, Path]] = importlib.import_module("leaderboard.papers._sattelberg_pictures").draw(folder)
+    return found

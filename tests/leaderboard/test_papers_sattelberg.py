@@ -6,12 +6,13 @@ import json
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from harness.draws import CounterDraws
 from harness.types import Spec, Split
-from leaderboard.papers import _sattelberg_maps, _sattelberg_networks, _sattelberg_toys
-from leaderboard.papers.sattelberg import Sattelberg, report, studies
+from leaderboard.papers import _sattelberg_maps, _sattelberg_networks, _sattelberg_pictures, _sattelberg_toys
+from leaderboard.papers.sattelberg import Sattelberg, draw, report, studies
 
 
 class Images:
@@ -133,3 +134,12 @@ def test_report_shows_ours_beside_theirs_and_goes_through_json(tables):
     assert "nan" not in text
     for word in ("8679", "9838", "7635", "2-8-8-8-2", "bias_only", "conv2"):
         assert word in text
+
+
+def test_the_training_is_an_animation(tmp_path, monkeypatch):
+    monkeypatch.setattr(_sattelberg_pictures, "FRAMES", 2)
+    monkeypatch.setattr(_sattelberg_pictures, "POINTS", 200)
+    ((title, path),) = draw(tmp_path)
+    with Image.open(path) as frames:
+        assert frames.n_frames == 3
+    assert "2-8-8-8-2" in title
