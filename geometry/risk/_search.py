@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import inf
 
 import torch
-from scipy.spatial import cKDTree  # type: ignore[attr-defined]
+from scipy.spatial import cKDTree
 from torch import Tensor
 
 Score = Callable[[Tensor], Tensor]
@@ -31,7 +31,7 @@ def sides_of(score: Score, points: Tensor) -> Tensor:
     """The sides of the decision boundary: -1, 0 or 1 as the score's sign at points (*B, D) -> (*B,)."""
     flat = points.reshape(-1, points.shape[-1])
     with torch.no_grad():
-        values = [score(chunk).reshape(-1).sign() for chunk in flat.split(_CHUNK)]
+        values = [score(chunk).reshape(-1).sign() for chunk in torch.split(flat, _CHUNK)]
     found = torch.cat(values) if values else flat.new_zeros(0)
     return found.reshape(points.shape[:-1])
 

@@ -95,7 +95,8 @@ def _nearby(score: Score, x: Tensor, *, around: Neighbourhood, norm: float, adve
     if not len(nodes):
         return x.new_full((len(x),), inf)
     rows = max(1, _PAIRS // len(nodes))
-    return torch.cat([torch.maximum(torch.cdist(part, nodes, p=norm) / 2, turned).amin(1) for part in x.split(rows)])
+    parts = torch.split(x, rows)
+    return torch.cat([torch.maximum(torch.cdist(part, nodes, p=norm) / 2, turned).amin(1) for part in parts])
 
 
 def _check(x: Tensor, y: Tensor, around: Neighbourhood, norm: float) -> None:

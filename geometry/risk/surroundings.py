@@ -13,7 +13,8 @@ from torch import Tensor
 class Hypersurface(Protocol):
     """A manifold of one dimension less than the space around it; inputs are rows (B, D)."""
 
-    dim: int
+    @property
+    def dim(self) -> int: ...
 
     def project(self, x: Tensor, /) -> Tensor: ...
 
@@ -46,7 +47,8 @@ def unit_normals(manifold: Hypersurface, x: Tensor) -> Tensor:
             f" {x.shape[1]} numbers, not {manifold.dim}; attack along the normal space instead (attacks/normal.py)"
         )
     basis = manifold.tangent_basis(x)
-    return torch.linalg.svd(basis, full_matrices=True).U[:, :, -1]
+    normals: Tensor = torch.linalg.svd(basis, full_matrices=True).U[:, :, -1]
+    return normals
 
 
 def tube(manifold: Hypersurface, nodes: Tensor, *, radius: float, steps: int) -> Tensor:

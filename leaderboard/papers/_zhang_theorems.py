@@ -46,7 +46,8 @@ def strip(n: int, epsilon: float, nodes: int = 6000) -> Example:
         place = points[:, 0].remainder(wide + narrow)
         inside = (points[:, 0] > 0) & (points[:, 0] < 1)
         low = inside & (place > wide)
-        return torch.where(low, epsilon / 2, 1.0) - points[:, 1].abs()
+        height: Tensor = torch.where(low, epsilon / 2, 1.0)
+        return height - points[:, 1].abs()
 
     every, some = (torch.nn.functional.pad(box_grid((0.0,), (1.0,), spacing=1 / k), (0, 1)) for k in (nodes, 2001))
     return _example(score, Strip().load({}), some, every, epsilon)
@@ -68,7 +69,8 @@ def thin_sectors(epsilon: float, nodes: int = 16_000) -> Example:
     def score(points: Tensor) -> Tensor:
         turn = torch.atan2(points[:, 1], points[:, 0]) / (2 * pi)
         thin = (turn * _SECTORS).remainder(1.0) < _FRACTION
-        return torch.where(thin, epsilon / 2, 1.5 * epsilon) - (points.norm(dim=1) - 1).abs()
+        off: Tensor = (torch.linalg.vector_norm(points, dim=1) - 1).abs()
+        return torch.where(thin, epsilon / 2, 1.5 * epsilon) - off
 
     return _example(score, Circle().load({}), on_circle(2001), on_circle(nodes), epsilon)  # 2001: coprime with 80
 
@@ -78,7 +80,8 @@ def arc(epsilon: float, nodes: int = 4000) -> Example:
 
     def score(points: Tensor) -> Tensor:
         wide = torch.atan2(points[:, 1], points[:, 0]).abs() <= _ARC
-        return torch.where(wide, 2 * epsilon, epsilon / 2) - (points.norm(dim=1) - 1).abs()
+        off: Tensor = (torch.linalg.vector_norm(points, dim=1) - 1).abs()
+        return torch.where(wide, 2 * epsilon, epsilon / 2) - off
 
     angle = box_grid((-_ARC,), (_ARC,), spacing=2 * _ARC / 2000)[:, 0]
     return _example(score, Circle().load({}), torch.stack([angle.cos(), angle.sin()], 1), on_circle(nodes), epsilon)

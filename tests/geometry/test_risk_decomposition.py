@@ -60,7 +60,7 @@ def test_circle_has_its_closed_forms(score, boundaries, norm):
 )
 def test_plane_agrees_with_quadrature(norm, expected):
     """Numbers by an independent quadrature of the area within epsilon of x1 = sin x2 (and of x2 = 0)."""
-    x = torch.nn.functional.pad(golden_lattice(6000, low=-pi, high=pi), (0, 1))
+    x = torch.nn.functional.pad(golden_lattice(4181, low=-pi, high=pi), (0, 1))
     around = Neighbourhood(
         Plane().load({}),
         torch.nn.functional.pad(box_grid((-pi, -pi), (pi, pi), spacing=0.06), (0, 1)),
@@ -87,10 +87,10 @@ def plane_double(points):
 @pytest.mark.parametrize("norm", [1.0, 2.0, inf])
 def test_radii_agree_with_brute_force(norm):
     """Every definition written out on grids much finer than those of the search."""
-    x = on_circle(60)
+    x = on_circle(40)
     y = single(x).sign()
     found = radii(wavy, x, y, around=around_circle(spacing=0.01), norm=norm)
-    fine, ring = box_grid((-1.5, -1.5), (1.5, 1.5), spacing=0.005), on_circle(10_000)
+    fine, ring = box_grid((-1.5, -1.5), (1.5, 1.5), spacing=0.005), on_circle(6000)
     wrong = wavy(x) * y <= 0
     for radius, points in ((found.adversarial, fine), (found.in_manifold, ring)):
         distance = torch.cdist(x, points, p=norm)
@@ -99,14 +99,14 @@ def test_radii_agree_with_brute_force(norm):
         assert near.any()
         torch.testing.assert_close(radius[near], least[near], atol=8e-3, rtol=0)
         assert float((radius[near] - least[near]).abs().mean()) < 3e-3
-    lines = torch.linspace(-0.6, 0.6, 4801, dtype=torch.float64)
+    lines = torch.linspace(-0.6, 0.6, 2401, dtype=torch.float64)
     along = torch.where(
-        wavy((x[:, None] + lines[:, None] * x[:, None]).reshape(-1, 2)).reshape(60, -1) * y[:, None] <= 0,
+        wavy((x[:, None] + lines[:, None] * x[:, None]).reshape(-1, 2)).reshape(40, -1) * y[:, None] <= 0,
         lines.abs(),
         inf,
     )
     expected = (along.amin(1) * x.norm(p=norm, dim=1)).masked_fill(wrong, 0.0)
-    torch.testing.assert_close(found.normal, expected, atol=4e-4, rtol=0)
+    torch.testing.assert_close(found.normal, expected, atol=1e-3, rtol=0)
     some = on_circle(3000)
     turned = torch.where(
         wavy((some[:, None] + lines[:, None] * some[:, None]).reshape(-1, 2)).reshape(3000, -1) * wavy(some)[:, None]
