@@ -26,7 +26,7 @@ class Zhang:
 
     dataset: Spec = Spec.of("dataset", "digits")
     circle_epochs: int = 1000
-    plane_epochs: int = 2000
+    plane_epochs: int = 1000
     budget: float = 0.1
     circle_inputs: int = 4000
     plane_inputs: int = 2000
