@@ -42,7 +42,7 @@ def report(results: Sequence[Tables]) -> str:
     figures = printed("zhang")
     sections = ["# Zhang et al. 2024: adversarial risk along and across the manifold", _INTRODUCTION]
     for result in results:
-        sections += [records(result["setting"], list(result["setting"][0]))]
+        sections += [records(result["setting"], sorted(result["setting"][0]))]
         sections += _theorems(result)
         for number, name in (("table_1", "Circle (Table 1)"), ("table_2", "Plane (Table 2)")):
             sections += _toys(result[number], figures[number], name)
