@@ -40,6 +40,28 @@ class Feasible(Protocol):
     def __getitem__(self, rows: Tensor) -> Feasible: ...
 
 
+@dataclass(frozen=True)
+class Narrowed:
+    """What sets inside another one share: its centers, its epsilon, and a start that is projected."""
+
+    inner: Feasible
+
+    @property
+    def x(self) -> Tensor:
+        return self.inner.x
+
+    @property
+    def epsilon(self) -> float:
+        return self.inner.epsilon
+
+    def project(self, candidate: Tensor) -> Tensor:
+        """The set's own; see Feasible."""
+        raise NotImplementedError
+
+    def start(self, draws: Draws) -> Tensor:
+        return self.project(self.inner.start(draws))
+
+
 def per_input(values: Tensor, like: Tensor) -> Tensor:
     """(B,) as (B, 1, .., 1), to be broadcast over `like` (B, *S)."""
     return values.reshape(-1, *(1,) * (like.ndim - 1))
@@ -247,3 +269,10 @@ def ball(x: Tensor, budget: Budget) -> Feasible:
     if budget.norm == "l0":
         return L0Ball(x, budget.epsilon)
     raise ValueError(f"the norm {budget.norm} has no ball; expected linf, l2, l1 or l0")
+
+
+def length(vectors: Tensor, feasible: Feasible) -> Tensor:
+    """Length of each (B, *S) in the norm of a ball of linf or l2: (B,)."""
+    order = torch.inf if isinstance(feasible, LinfBall) else 2.0
+    found: Tensor = torch.linalg.vector_norm(vectors.flatten(1), ord=order, dim=1)
+    return found

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks._ball import Feasible, LinfBall, per_input
+from attacks._ball import Feasible, length, per_input
 
 HALVINGS = 20
 WIDEST = 2.0**20  # times a latent step, that a search along it goes at most
@@ -38,37 +38,22 @@ class Decoded:
         too_far = length(self.change(eta).detach(), feasible) > feasible.epsilon
         if not bool(too_far.any()):
             return eta
-        return torch.where(too_far[:, None], per_code(self.reach(eta, feasible, most=1.0), eta) * eta, eta)
+        return torch.where(too_far[:, None], per_input(self.reach(eta, feasible, most=1.0), eta) * eta, eta)
 
     @torch.no_grad()
     def reach(self, eta: Tensor, feasible: Feasible, *, most: float = WIDEST) -> Tensor:
         """How often eta the change is as long as the set allows, at most `most` times: (B,)."""
         low, high = torch.zeros_like(eta[:, 0]), torch.ones_like(eta[:, 0])
         while float(high.max()) < most:
-            short = length(self.change(per_code(high, eta) * eta), feasible) < feasible.epsilon
+            short = length(self.change(per_input(high, eta) * eta), feasible) < feasible.epsilon
             if not bool(short.any()):
                 break
             high = torch.where(short, high * 2, high)
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            short = length(self.change(per_code(middle, eta) * eta), feasible) <= feasible.epsilon
+            short = length(self.change(per_input(middle, eta) * eta), feasible) <= feasible.epsilon
             low, high = torch.where(short, middle, low), torch.where(short, high, middle)
         return low
-
-    def __getitem__(self, rows: Tensor) -> Decoded:
-        return Decoded(self.decode, self.z[rows])
-
-
-def per_code(values: Tensor, like: Tensor) -> Tensor:
-    """(B,) as a column beside codes (B, d)."""
-    return per_input(values, like)
-
-
-def length(vectors: Tensor, feasible: Feasible) -> Tensor:
-    """Length of each (B, *S) in the norm of the set: (B,)."""
-    order = torch.inf if isinstance(feasible, LinfBall) else 2.0
-    found: Tensor = torch.linalg.vector_norm(vectors.flatten(1), ord=order, dim=1)
-    return found
 
 
 @torch.enable_grad()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks._ball import Feasible, LinfBall, per_input
-from harness.types import Draws, Manifold, View
+from attacks._ball import Feasible, Narrowed, length, per_input
+from harness.types import Manifold, View
 
 ROUNDS = 8  # of projections onto the ball and onto the directions, in turn
 NEAR = 1e-3  # of epsilon, within which a point of both sets is found
@@ -27,32 +27,22 @@ def normal_part(vectors: Tensor, basis: Tensor) -> Tensor:
 
 def leakage(change: Tensor, basis: Tensor) -> Tensor:
     """The share of each change (B, *S) that is not tangent, |(I - Q Q^T) change| / |change|: (B,), 0 where nothing changed."""
-    length = torch.linalg.vector_norm(change.flatten(1), dim=1)
+    whole = torch.linalg.vector_norm(change.flatten(1), dim=1)
     normal = torch.linalg.vector_norm(normal_part(change, basis).flatten(1), dim=1)
-    return torch.where(length > 0, normal / length.clamp_min(1e-30), 0.0)
+    return torch.where(whole > 0, normal / whole.clamp_min(1e-30), 0.0)
 
 
 def of_length_one(vectors: Tensor, feasible: Feasible) -> Tensor:
     """Each of (B, *S) divided by its length in the norm of the set; zero stays zero."""
-    order = torch.inf if isinstance(feasible, LinfBall) else 2.0
-    length = torch.linalg.vector_norm(vectors.flatten(1), ord=order, dim=1)
-    return vectors / per_input(torch.where(length > 0, length, 1.0), vectors)
+    size = length(vectors, feasible)
+    return vectors / per_input(torch.where(size > 0, size, 1.0), vectors)
 
 
 @dataclass(frozen=True)
-class Across:
+class Across(Narrowed):
     """The points of a ball that differ from its centers in directions normal to a manifold."""
 
-    inner: Feasible
     basis: Tensor
-
-    @property
-    def x(self) -> Tensor:
-        return self.inner.x
-
-    @property
-    def epsilon(self) -> float:
-        return self.inner.epsilon
 
     def project(self, candidate: Tensor) -> Tensor:
         """Onto ball and directions in turn; ends in the ball, the last tangent part is what the box leaves."""
@@ -63,49 +53,36 @@ class Across:
     def direction(self, gradient: Tensor) -> Tensor:
         return of_length_one(normal_part(gradient, self.basis), self.inner)
 
-    def start(self, draws: Draws) -> Tensor:
-        return self.project(self.inner.start(draws))
-
     def __getitem__(self, rows: Tensor) -> Across:
         return Across(self.inner[rows], self.basis[rows])
 
 
 @dataclass(frozen=True)
-class OnManifold:
+class OnManifold(Narrowed):
     """The points of a ball that a manifold's projection gives back, moved by `shift` (B, *S).
 
     Steps go along the tangent directions at the centers. With shift = x - projection of x the centers themselves belong to the
     set, and no error of the projection counts as an attack.
     """
 
-    inner: Feasible
     manifold: Manifold
     basis: Tensor
     shift: Tensor
 
-    @property
-    def x(self) -> Tensor:
-        return self.inner.x
-
-    @property
-    def epsilon(self) -> float:
-        return self.inner.epsilon
-
     @torch.no_grad()
     def project(self, candidate: Tensor) -> Tensor:
-        """Onto manifold and ball in turn; ends in the ball, near to the manifold where they meet."""
+        """Onto manifold and ball in turn, each input until both agree; ends in the ball."""
+        candidate, rows = candidate.clone(), torch.arange(len(candidate), device=candidate.device)
         for _ in range(ROUNDS):
-            on = self.manifold.project(candidate - self.shift) + self.shift
-            candidate = self.inner.project(on.clone())
-            if float((candidate - on).abs().max()) <= NEAR * self.epsilon:
+            on = self.manifold.project(candidate[rows] - self.shift[rows]) + self.shift[rows]
+            candidate[rows] = self.inner[rows].project(on.clone())
+            rows = rows[(candidate[rows] - on).flatten(1).abs().amax(1) > NEAR * self.epsilon]
+            if not len(rows):
                 break
         return candidate
 
     def direction(self, gradient: Tensor) -> Tensor:
         return of_length_one(tangent_part(gradient, self.basis), self.inner)
-
-    def start(self, draws: Draws) -> Tensor:
-        return self.project(self.inner.start(draws))
 
     def __getitem__(self, rows: Tensor) -> OnManifold:
         return OnManifold(self.inner[rows], self.manifold, self.basis[rows], self.shift[rows])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attacks._adaptive_step import AdaptiveAscent
-from attacks._ball import Feasible, ball
+from attacks._ball import Feasible, Narrowed, ball
 from attacks._directions import (
     feature_matching,
     joint,
@@ -74,28 +74,16 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Confined:
+class Confined(Narrowed):
     """A feasible set of which only the points count that leave the pixels outside `mask` (B, *S) alone."""
 
-    inner: Feasible
     mask: Tensor
-
-    @property
-    def x(self) -> Tensor:
-        return self.inner.x
-
-    @property
-    def epsilon(self) -> float:
-        return self.inner.epsilon
 
     def project(self, candidate: Tensor) -> Tensor:
         return self.inner.project(torch.where(self.mask, candidate, self.x))
 
     def direction(self, gradient: Tensor) -> Tensor:
         return self.inner.direction(gradient * self.mask)
-
-    def start(self, draws: Draws) -> Tensor:
-        return self.project(self.inner.start(draws))
 
     def __getitem__(self, rows: Tensor) -> Confined:
         return Confined(self.inner[rows], self.mask[rows])

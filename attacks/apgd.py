@@ -14,6 +14,7 @@ from attacks._adaptive_step import AdaptiveAscent, SparseAscent
 from attacks._ball import ball
 from attacks._loss import LOSSES, accepted, most_likely_wrong
 from attacks._require import at_least_one
+from attacks._samples import draws_of
 from attacks._search import Best, Rule, Search, Standing, steepest
 from attacks._start import first_start
 from attacks._together import runs_at_once
@@ -21,7 +22,6 @@ from harness.gradients import expectation
 from harness.types import Budget, Draws, Needs, View
 
 WIDER = ((3.0, 0.3), (2.0, 0.3))  # l1: times epsilon, and the share of the steps taken there first
-DRAWS = 20  # of a random system, that a gradient is the mean of
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ class APGD:
         assert view.forward is not None, "needs = gradient"
         loss = accepted(LOSSES[self.loss][bool(self.targets)], self.weight)
         rule: Rule = SparseAscent(steps) if norm == "l1" else AdaptiveAscent(steps)
-        samples = self.samples or (DRAWS if view.random else 1)
-        return Search(view, expectation(view.forward, samples), steepest(loss), rule, steps, self.give_up)
+        forward = expectation(view.forward, draws_of(view, self.samples))
+        return Search(view, forward, steepest(loss), rule, steps, self.give_up)
 
 
 def _silent(name: str, rows: Tensor, values: Tensor | str) -> None:

@@ -9,14 +9,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from attacks._ball import ball
-from attacks._latent import Decoded, backward_product, forward_product, per_code
+from attacks._ball import ball, per_input
+from attacks._latent import Decoded, backward_product, forward_product
 from attacks._loss import accepted, margin
 from attacks._manifold import noted, require
 from attacks._require import at_least_one
+from attacks._samples import draws_of
 from attacks._search import Ascent, Best, Search, Standing, steepest
 from harness.gradients import expectation
-from harness.types import Budget, Draws, Manifold, Needs, Spec, View
+from harness.types import Budget, Draws, LatentManifold, Needs, Spec, View
 
 SHARES = (1.0, 0.75, 0.5, 0.25)  # of the way to the budget, at which a direction is tried
 Product = Callable[[Tensor], Tensor]
@@ -36,7 +37,7 @@ class InManifold:
     manifold: Spec = Spec.of("manifold", "pca")
     iterations: int = 8
     conjugate: int = 8
-    samples: int = 1
+    samples: int | None = None
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     needs: ClassVar[Needs] = "gradient"
@@ -45,12 +46,14 @@ class InManifold:
     def __post_init__(self) -> None:
         at_least_one(self, "iterations", "conjugate", "samples")
 
-    def perturb(self, view: View, x: Tensor, y: Tensor, budget: Budget, draws: Draws, *, manifold: Manifold) -> Tensor:
+    def perturb(
+        self, view: View, x: Tensor, y: Tensor, budget: Budget, draws: Draws, *, manifold: LatentManifold
+    ) -> Tensor:
         """The change of each input that fooled the system, or came nearest to it: (B, *S) -> (B, *S)."""
         assert view.forward is not None, "needs = gradient"
         require(manifold, x, attack="in_manifold", methods=("encode", "decode"))
-        forward, feasible = expectation(view.forward, self.samples), ball(x, budget)
-        decoded = Decoded(manifold.decode, manifold.encode(x).detach())  # type: ignore[attr-defined]
+        forward, feasible = expectation(view.forward, draws_of(view, self.samples)), ball(x, budget)
+        decoded = Decoded(manifold.decode, manifold.encode(x).detach())
         eta = self._direction(lambda candidate: forward(candidate, draws).logits, decoded, x, draws)
         rows, best = torch.arange(len(x), device=x.device), Best.of(x)
         trial = Search(view, forward, steepest(accepted(margin, 1.0)), Ascent(0.0), 0)
@@ -58,7 +61,7 @@ class InManifold:
             far = decoded.reach(way, feasible)
             for share in SHARES:
                 with torch.no_grad():
-                    candidate = feasible.project(x + decoded.change(per_code(share * far, eta) * way))
+                    candidate = feasible.project(x + decoded.change(per_input(share * far, eta) * way))
                 standing = (~best.broken).nonzero()[:, 0] if view.early_exit else rows
                 trial.run(Standing(rows, y, y, feasible, draws, candidate, best)[standing], best)
         noted(view, manifold, best.candidate, x=x, basis=manifold.tangent_basis(x).detach())
@@ -85,7 +88,7 @@ class InManifold:
         for _ in range(self.iterations):
             eta = _solved(metric, curvature(eta), steps=self.conjugate)
             size = (eta * metric(eta)).sum(1).clamp_min(1e-30).sqrt()
-            eta = eta / per_code(size, eta)
+            eta = eta / per_input(size, eta)
         return eta
 
 
@@ -98,9 +101,11 @@ def _solved(metric: Product, right: Tensor, *, steps: int) -> Tensor:
         image = metric(direction)
         going = square > smallest
         step = torch.where(going, square / (direction * image).sum(1).clamp_min(1e-30), 0.0)
-        solution = solution + per_code(step, right) * direction
-        residual = residual - per_code(step, right) * image
+        solution = solution + per_input(step, right) * direction
+        residual = residual - per_input(step, right) * image
         following = residual.square().sum(1)
-        direction = residual + per_code(torch.where(going, following / square.clamp_min(1e-30), 0.0), right) * direction
+        direction = (
+            residual + per_input(torch.where(going, following / square.clamp_min(1e-30), 0.0), right) * direction
+        )
         square = following
     return solution

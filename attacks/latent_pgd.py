@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from attacks._ball import ball
-from attacks._latent import Decoded, length, per_code
+from attacks._ball import Feasible, ball, length, per_input
+from attacks._latent import Decoded
 from attacks._loss import accepted, margin
 from attacks._manifold import noted, require
 from attacks._require import at_least_one
-from attacks._search import Ascent, Best, Search, Standing, steepest
-from harness.gradients import Forward, expectation
-from harness.types import Budget, Draws, Manifold, Needs, Spec, View
+from attacks._samples import draws_of
+from attacks._search import Best, Memory, Point, Search, Standing, steepest
+from harness.gradients import expectation
+from harness.types import Budget, Draws, LatentManifold, Needs, Spec, View
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class LatentPGD:
     steps: int = 40
     step_size: float | None = None
     weight: float = 1.0
-    samples: int = 1
+    samples: int | None = None
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     needs: ClassVar[Needs] = "gradient"
@@ -41,47 +43,35 @@ class LatentPGD:
     def __post_init__(self) -> None:
         at_least_one(self, "steps", "samples")
 
-    def perturb(self, view: View, x: Tensor, y: Tensor, budget: Budget, draws: Draws, *, manifold: Manifold) -> Tensor:
+    def perturb(
+        self, view: View, x: Tensor, y: Tensor, budget: Budget, draws: Draws, *, manifold: LatentManifold
+    ) -> Tensor:
         """The best decoded change of each input, or the one that fooled the system: (B, *S) -> (B, *S)."""
         assert view.forward is not None, "needs = gradient"
         require(manifold, x, attack="latent_pgd", methods=("encode", "decode"))
-        forward, best = expectation(view.forward, self.samples), Best.of(x)
-        rows = torch.arange(len(x), device=x.device)
-        decoded = Decoded(manifold.decode, manifold.encode(x).detach())  # type: ignore[attr-defined]
-        standing = Standing(rows, y, y, ball(x, budget), draws, x.clone(), best)
-        eta = torch.zeros_like(decoded.z)
-        quiet = replace(view, note=_silent)
-        for step in range(self.steps + 1):
-            self._judge(quiet, forward, standing, best, step)
-            keep = (~best.broken[standing.rows]).nonzero()[:, 0] if view.early_exit else torch.arange(len(eta))
-            standing, decoded, eta = standing[keep], decoded[keep], eta[keep]
-            if step == self.steps or not len(keep):
-                break
-            eta = self._stepped(forward, standing, decoded, eta, step=step)
-            with torch.no_grad():
-                candidate = standing.feasible.project(standing.feasible.x + decoded.change(eta))
-            standing = replace(standing, candidate=candidate)
-        view.note("loss", rows, best.loss)
+        best, rows = Best.of(x), torch.arange(len(x), device=x.device)
+        z = manifold.encode(x).detach()
+        codes = {"z": z, "eta": torch.zeros_like(z)}
+        rule = LatentAscent(manifold.decode, 2.5 / self.steps if self.step_size is None else self.step_size)
+        everybody = Standing(rows, y, y, ball(x, budget), draws, x.clone(), best, codes)
+        forward = expectation(view.forward, draws_of(view, self.samples))
+        Search(view, forward, steepest(accepted(margin, self.weight)), rule, self.steps).run(everybody[rows], best)
         noted(view, manifold, best.candidate, x=x, basis=manifold.tangent_basis(x).detach())
         return best.candidate
 
-    def _judge(self, view: View, forward: Forward, standing: Standing, best: Best, step: int) -> None:
-        """What the harness makes of the candidates, in `best`."""
-        now = replace(standing, best=best[standing.rows], draws=standing.draws.stream(step))
-        Search(view, forward, steepest(accepted(margin, self.weight)), Ascent(0.0), 0).run(now, best)
 
-    def _stepped(self, forward: Forward, standing: Standing, decoded: Decoded, eta: Tensor, *, step: int) -> Tensor:
-        """Codes one step up the gradient, still inside the ball."""
-        x = standing.candidate.detach().requires_grad_()
-        with torch.enable_grad():
-            outputs = forward(x, standing.draws.stream(step))
-        _, gradient = steepest(accepted(margin, self.weight))(outputs, standing.labels, x)
-        ascent = decoded.backward_product(eta, gradient)
-        speed = length(decoded.forward_product(eta, ascent), standing.feasible)
-        size = (2.5 / self.steps if self.step_size is None else self.step_size) * standing.feasible.epsilon
-        scale = torch.where(speed > 0, size / speed.clamp_min(1e-30), 0.0)
-        return decoded.within(eta + per_code(scale, eta) * ascent, standing.feasible)
+@dataclass(frozen=True)
+class LatentAscent:
+    """Steps of `size` (a share of epsilon, in the input's norm) on the codes z + eta that the memory holds."""
 
+    decode: Callable[[Tensor], Tensor]
+    size: float
 
-def _silent(name: str, rows: Tensor, values: Tensor | str) -> None:
-    """Nothing of the single steps is recorded."""
+    def __call__(self, point: Point, feasible: Feasible, memory: Memory) -> Tensor:
+        decoded, eta = Decoded(self.decode, memory["z"]), memory["eta"]
+        ascent = decoded.backward_product(eta, point.gradient)
+        speed = length(decoded.forward_product(eta, ascent), feasible)
+        scale = torch.where(speed > 0, self.size * feasible.epsilon / speed.clamp_min(1e-30), 0.0)
+        with torch.no_grad():
+            memory["eta"] = decoded.within(eta + per_input(scale, eta) * ascent, feasible)
+            return feasible.project(feasible.x + decoded.change(memory["eta"]))

@@ -12,6 +12,7 @@ from attacks._ball import ball
 from attacks._loss import accepted, margin
 from attacks._manifold import Across, normal_part, noted, of_length_one, require
 from attacks._require import at_least_one
+from attacks._samples import draws_of
 from attacks._search import Ascent, Best, Search, Standing, steepest
 from harness.gradients import expectation
 from harness.types import Budget, Draws, Manifold, Needs, Spec, View
@@ -33,7 +34,7 @@ class Normal:
     steps: int = 20
     directions: int = 5
     weight: float = 1.0
-    samples: int = 1
+    samples: int | None = None
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     needs: ClassVar[Needs] = "gradient"
@@ -51,7 +52,10 @@ class Normal:
         with torch.no_grad():
             basis = manifold.tangent_basis(x)
         feasible, rows, best = Across(ball(x, budget), basis), torch.arange(len(x), device=x.device), Best.of(x)
-        forward, direction = expectation(view.forward, self.samples), steepest(accepted(margin, self.weight))
+        forward, direction = (
+            expectation(view.forward, draws_of(view, self.samples)),
+            steepest(accepted(margin, self.weight)),
+        )
         everybody = Standing(rows, y, y, feasible, draws, x.clone(), best)
         Search(view, forward, direction, Ascent(2.5 / self.steps), self.steps).run(everybody[rows], best)
         trial = Search(view, forward, direction, Ascent(0.0), 0)

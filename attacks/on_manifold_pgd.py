@@ -12,6 +12,7 @@ from attacks._ball import ball
 from attacks._loss import accepted, margin
 from attacks._manifold import OnManifold, noted, require
 from attacks._require import at_least_one
+from attacks._samples import draws_of
 from attacks._search import Ascent, Best, Search, Standing, steepest
 from harness.gradients import expectation
 from harness.types import Budget, Draws, Manifold, Needs, Spec, View
@@ -33,7 +34,7 @@ class OnManifoldPGD:
     step_size: float | None = None
     residual: bool = True
     weight: float = 1.0
-    samples: int = 1
+    samples: int | None = None
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     needs: ClassVar[Needs] = "gradient"
@@ -53,7 +54,9 @@ class OnManifoldPGD:
         feasible = OnManifold(inner, manifold, basis, shift)
         size = 2.5 / self.steps if self.step_size is None else self.step_size
         direction = steepest(accepted(margin, self.weight))
-        search = Search(view, expectation(view.forward, self.samples), direction, Ascent(size), self.steps)
+        search = Search(
+            view, expectation(view.forward, draws_of(view, self.samples)), direction, Ascent(size), self.steps
+        )
         start = x.clone() if self.residual else inner.project(projected.clone())
         alone = self._alone(view, start, x, y, budget, draws)
         standing = Standing(rows, y, y, feasible, draws, start, best)

@@ -281,10 +281,7 @@ class Attack(Protocol):
 
 
 class Manifold(Protocol):
-    """A set that data lie on or near, loaded from its state.
-
-    Some also offer encode(x) -> (B, d) and decode(z) -> (B, *S), both differentiable.
-    """
+    """A set that data lie on or near, loaded from its state."""
 
     @property
     def dim(self) -> int:
@@ -301,6 +298,18 @@ class Manifold(Protocol):
 
     def tangent_basis(self, x: Tensor, /) -> Tensor:
         """Orthonormal tangent vectors at the inputs' projections: (B, *S) -> (B, D, d), D values an input."""
+        ...
+
+
+class LatentManifold(Manifold, Protocol):
+    """A manifold that is the image of codes."""
+
+    def encode(self, x: Tensor, /) -> Tensor:
+        """The code of each input: (B, *S) -> (B, L)."""
+        ...
+
+    def decode(self, z: Tensor, /) -> Tensor:
+        """The point of each code, differentiable: (B, L) -> (B, *S)."""
         ...
 
 

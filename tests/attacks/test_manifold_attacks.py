@@ -10,8 +10,9 @@ import torch
 from scipy.linalg import eigh
 from torch import Tensor
 
+from attacks._ball import ball
 from attacks._latent import Decoded, forward_product
-from attacks._manifold import leakage, normal_part, tangent_part
+from attacks._manifold import OnManifold, leakage, normal_part, tangent_part
 from attacks.in_manifold import InManifold
 from attacks.latent_pgd import LatentPGD
 from attacks.normal import Normal
@@ -218,3 +219,13 @@ def test_bad_parameters_are_refused(part) -> None:
         part(samples=0)
     with pytest.raises(ValueError, match="directions"):
         Normal(directions=-1)
+
+
+def test_a_projection_does_not_depend_on_the_other_inputs() -> None:
+    circle = Circle(radius=0.4, center=(0.5, 0.5)).load({})
+    x = circle.sample(8, torch.Generator().manual_seed(0)).float()
+    far = x + torch.linspace(0, 0.6, 8)[:, None] * torch.tensor([1.0, -0.5])
+    feasible = OnManifold(ball(x, Budget("l2", 0.1)), circle, circle.tangent_basis(x), torch.zeros_like(x))
+    together = feasible.project(far.clone())
+    alone = torch.cat([feasible[torch.tensor([row])].project(far[row : row + 1].clone()) for row in range(8)])
+    torch.testing.assert_close(together, alone, rtol=0, atol=0)
