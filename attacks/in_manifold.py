@@ -42,6 +42,7 @@ class InManifold:
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     needs: ClassVar[Needs] = "gradient"
     minimal: ClassVar[bool] = False
+    moves: ClassVar[str] = "in_manifold"
 
     def __post_init__(self) -> None:
         at_least_one(self, "iterations", "conjugate", "samples")

@@ -39,6 +39,7 @@ class OnManifoldPGD:
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2")
     needs: ClassVar[Needs] = "gradient"
     minimal: ClassVar[bool] = False
+    moves: ClassVar[str] = "in_manifold"
 
     def __post_init__(self) -> None:
         at_least_one(self, "steps", "samples")

@@ -15,6 +15,7 @@ from attacks._latent import Decoded, forward_product
 from attacks._manifold import OnManifold, leakage, normal_part, tangent_part
 from attacks.in_manifold import InManifold
 from attacks.latent_pgd import LatentPGD
+from attacks.nearby_normal import NearbyNormal
 from attacks.normal import Normal
 from attacks.on_manifold_pgd import OnManifoldPGD
 from geometry.manifolds.circle import Circle
@@ -112,6 +113,21 @@ def test_across_a_flat_manifold_success_begins_at_the_normal_distance(flat: Flat
         assert float(notes["tangent leakage"]) == pytest.approx(1.0, abs=1e-4)
 
 
+def test_near_a_flat_manifold_both_ways_add_up(flat: Flat, points: Tensor) -> None:
+    w = torch.linspace(-1, 1, D)
+    view, score = linear(w, points, 0.4)
+    along = flat.basis @ (flat.basis.T @ w)
+    needed = score / (2 / 3 * along.norm() + 1 / 3 * (w - along).norm())
+    for row in range(NUMBER):
+        x, y = points[row : row + 1], torch.zeros(1, dtype=torch.long)
+        for factor, succeeds in ((0.97, False), (1.04, True)):
+            epsilon = factor * float(needed[row])
+            found, _ = attack(NearbyNormal(), view, x, y, Budget("l2", epsilon), flat)
+            assert bool(view.decide(found, None)[0] != 0) == succeeds  # type: ignore[arg-type]
+            assert float((flat.project(found) - x).norm()) <= 2 / 3 * epsilon * (1 + 1e-5)
+            assert float(flat.distance(found)) <= epsilon / 3 * (1 + 1e-5)
+
+
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_a_classifier_of_the_other_directions_cannot_be_moved(flat: Flat, points: Tensor, norm: str) -> None:
     w = torch.linspace(-1, 1, D)
@@ -206,14 +222,14 @@ def test_a_manifold_without_a_decoder_is_refused(part) -> None:
         attack(part, View.of(lambda x: x), x, y, Budget("l2", 0.1), circle)
 
 
-@pytest.mark.parametrize("part", [*ALONG, Normal()], ids=str)
+@pytest.mark.parametrize("part", [*ALONG, Normal(), NearbyNormal()], ids=str)
 def test_a_manifold_of_another_shape_is_refused(part, flat: Flat) -> None:
     x, y = torch.rand(2, 1, 2, 6), torch.zeros(2, dtype=torch.long)
     with pytest.raises(ValueError, match="fit it on this data set"):
         attack(part, View.of(lambda x: x.flatten(1)), x, y, Budget("l2", 0.1), flat)
 
 
-@pytest.mark.parametrize("part", [OnManifoldPGD, Normal, LatentPGD, InManifold])
+@pytest.mark.parametrize("part", [OnManifoldPGD, Normal, NearbyNormal, LatentPGD, InManifold])
 def test_bad_parameters_are_refused(part) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         part(samples=0)
