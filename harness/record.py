@@ -26,6 +26,7 @@ from harness.grid import Grid, System, role
 from harness.perform import OUTCOME
 from harness.plan import Plan, Task
 from harness.rank import counted, mean_interval, robustness, wilson
+from harness.risks import decomposition
 from harness.spec import build, code_digest, digest, label, module_file, resolve
 from harness.store import Store
 from harness.types import Interval, Knowledge, Norm, Spec, Threat
@@ -63,6 +64,7 @@ def evidence(plan: Plan, system: System, store: Store, read: Callable[[Task], An
         "surrogate": any(_declares_surrogate(spec) for spec in system.defenses),
         "classes": build(system.dataset).num_classes,
         "needs": {label(t.attempt.attack): validity.needs(t.attempt.attack) for t in tasks if t.attempt},
+        "moves": {label(t.attempt.attack): _constant(t.attempt.attack, "moves") for t in tasks if t.attempt},
     }
     probe = plan.probes[system]
     probed = store.record(probe.key)
@@ -90,8 +92,12 @@ def _cell_name(task: Task) -> str:
         return "clean"
     if task.check is not None and task.check.moved:
         return "moved"
-    goal = registry.constants(registry.locate("attack", task.attempt.attack.name)).get("goal")
-    return "availability" if goal == "rejection" else "attack"
+    return "availability" if _constant(task.attempt.attack, "goal") == "rejection" else "attack"
+
+
+def _constant(spec: Spec, name: str) -> Any:
+    """A constant of a part's class, or None."""
+    return registry.constants(registry.locate(spec.kind, spec.name)).get(name)
 
 
 def _calibrated(store: Store, key: str | None) -> int:
@@ -138,6 +144,7 @@ def build_record(
             "cells": [],
             "checks": [],
             "shifts": [],
+            "risks": [],
             "per_input": {},
             "gallery": [],
         }
@@ -205,6 +212,7 @@ def _figures(plan: Plan, found: Evidence, store: Store) -> dict[str, Any]:
         "cells": cells(found, store),
         "checks": cells(found, store, checks=True),
         "shifts": shifts(outcomes),
+        "risks": [found for found in (decomposition(outcomes, threat) for threat in threats(plan)) if found],
         "per_input": {}
         if per_input is None
         else {
