@@ -227,13 +227,14 @@ def _figures(plan: Plan, found: Evidence, store: Store) -> dict[str, Any]:
 
 
 def threats(plan: Plan) -> list[Threat]:
-    """Every threat of the grid."""
-    return [
+    """Every threat of the grid, once."""
+    found = (
         Threat(line.norm, epsilon, knowledge)
         for line in plan.grid.threats
         for knowledge in line.knowledge
         for epsilon in line.epsilons
-    ]
+    )
+    return list(dict.fromkeys(found))
 
 
 def metrics(outcomes: pd.DataFrame, headline: Threat) -> dict[str, dict[str, float]]:

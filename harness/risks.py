@@ -22,13 +22,13 @@ _TERMS = ("standard", "normal", "in_manifold_twice", "nearby_normal")
 
 
 def flags(outcomes: pd.DataFrame, threat: Threat) -> pd.DataFrame | None:
-    """A row for each input, a column of booleans for each event at a budget e; None where no attack tells them apart.
+    """A row for each input, a column of booleans for each event at a budget e; None where the grid lacks an attack that tells.
 
     standard: wrong or rejected when clean. adversarial: lost to any attack. normal, in_manifold: lost to an attack that
     moves so (`moves` in the outcomes' attrs), within e; in_manifold_twice: within 2e. nearby_normal: lost along the normal
     of a point nearby (an attack at 3e) and neither along its own within e nor on the manifold within 2e;
-    nearby_normal_printed: the same with 2e for its own normal, as definition 4 prints it. Events that no attack of the
-    grid tells are left out. An input counts if all of these attacks were tried on it; one lost when clean has every event
+    nearby_normal_printed: the same with 2e for its own normal, as definition 4 prints it. The last two are left out where
+    nothing attacks at 3e. An input counts if all of these attacks were tried on it; one lost when clean has every event
     that may rest on its own point.
     """
     found: dict[str, pd.Series] = {}
@@ -42,7 +42,7 @@ def flags(outcomes: pd.DataFrame, threat: Threat) -> pd.DataFrame | None:
         lost = _lost(outcomes, threat, moves, factor * threat.epsilon)
         if lost is not None:
             found[name] = lost
-    if not {"normal", "in_manifold"} <= found.keys():
+    if not {"normal", "in_manifold", "in_manifold_twice"} <= found.keys():
         return None
     whole = robustness(outcomes, threat)
     table = pd.DataFrame(found, index=whole.index)
@@ -74,7 +74,7 @@ def _lost(outcomes: pd.DataFrame, threat: Threat, moves: str, epsilon: float) ->
 
 def _with_nearby(table: pd.DataFrame) -> pd.DataFrame:
     """The events of definition 4 in place of the searches they are made of."""
-    if {"near", "in_manifold_twice"} <= set(table):
+    if "near" in table:
         near = table["near"] & ~table["in_manifold_twice"]
         table["nearby_normal"] = near & ~table["normal"]
         if "normal_twice" in table:
@@ -86,10 +86,9 @@ def causes(table: pd.DataFrame) -> pd.Series:
     """The first of CAUSES that holds for each input that was lost, "" for the others; in_manifold is meant within 2e."""
     lost = table["adversarial"]
     cause = pd.Series("unexplained", index=table.index, dtype=object).where(lost, "")
-    inside = table.get("in_manifold_twice", table["in_manifold"])
     for name, held in (
         ("nearby_normal", table.get("nearby_normal")),
-        ("in_manifold", inside),
+        ("in_manifold", table["in_manifold_twice"]),
         ("normal", table["normal"]),
         ("standard", table["standard"]),
     ):

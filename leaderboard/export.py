@@ -14,7 +14,7 @@ from leaderboard.rows import Board, Row
 
 _METRICS = ("robust_accuracy", "clean_accuracy", "auroc", "strict_accuracy", "noise_acceptance", "availability")
 _COSTS = ("seconds", "forwards", "parameters")
-_LEFT_OUT = frozenset({"per_input", "gallery"})
+_LEFT_OUT = frozenset({"per_input", "gallery"})  # at any depth
 
 
 def csv_text(boards: Sequence[Board]) -> str:
@@ -104,11 +104,7 @@ def json_text(boards: Sequence[Board]) -> str:
 
 def _board(board: Board) -> dict[str, Any]:
     head = board.headline
-    systems = [
-        {"rank": row.rank, "tied": row.tied, "flagged": row.flagged}
-        | {name: finite(value) for name, value in row.record.items() if name not in _LEFT_OUT}
-        for row in board.rows
-    ]
+    systems = [{"rank": row.rank, "tied": row.tied, "flagged": row.flagged} | finite(row.record) for row in board.rows]
     return {
         "suite": board.suite,
         "size": board.size,
@@ -121,9 +117,9 @@ def _board(board: Board) -> dict[str, Any]:
 
 
 def finite(value: Any) -> Any:
-    """JSON without NaN and infinities: they become null."""
+    """JSON without what happened to each input, without NaN and infinities: they become null."""
     if isinstance(value, Mapping):
-        return {str(name): finite(item) for name, item in value.items()}
+        return {str(name): finite(item) for name, item in value.items() if name not in _LEFT_OUT}
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

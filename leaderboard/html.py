@@ -7,7 +7,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from leaderboard import _attacks, _row, _text
+from leaderboard import _attacks, _risks, _row, _text
 from leaderboard._detail import detail
 from leaderboard._markup import Markup, element, joined, script_json
 from leaderboard.attacks import Selftest
@@ -36,7 +36,11 @@ def page(boards: Sequence[Board], selftests: Mapping[str, Selftest] | None = Non
         boards=joined(
             part
             for place, board in enumerate(boards)
-            for part in (_board(board, place, names[place]), _attacks.section(board, place, selftests or {}))
+            for part in (
+                _board(board, place, names[place]),
+                _attacks.section(board, place, selftests or {}),
+                _risks.section(board, place),
+            )
         )
         or _nothing(),
         details=joined(element("template", detail(boards[at], row), id=f"content-{n}") for at, n, row in numbered),

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from leaderboard import _text
+from leaderboard import _text, risks
 from leaderboard._row import rejecting
 from leaderboard.attacks import Line, Selftest, at_headline, lines
+from leaderboard.risks import CAUSES, EXPLANATION, RISKS
 from leaderboard.rows import Board, Row
 
 _LEGEND = """\
@@ -30,6 +31,9 @@ def markdown(boards: Sequence[Board], selftests: Mapping[str, Selftest] | None =
     attacks = attack_sections(boards, selftests or {})
     if attacks:
         sections += ["# Attacks", *attacks, _ATTACKS]
+    decomposed = risk_sections(boards)
+    if decomposed:
+        sections += ["# Where the adversarial risk comes from", *decomposed, EXPLANATION]
     return "\n\n".join(sections) + "\n"
 
 
@@ -121,6 +125,30 @@ def attack_figures(line: Line) -> list[str]:
         _text.duration(line.middle("seconds")),
         known + inverted,
     ]
+
+
+def risk_sections(boards: Sequence[Board]) -> list[str]:
+    """The risks of each board's systems, and the shares of their causes."""
+    found = [(board, risks.lines(board)) for board in boards]
+    return [f"## {escaped(board.title)}\n\n{_risks(shown)}" for board, shown in found if shown]
+
+
+def _risks(shown: Sequence[risks.Line]) -> str:
+    names = [name for name in RISKS if any(name in line.risks for line in shown)]
+    header = ["defense", "budget", "inputs", *(f"{RISKS[name].lower()} %" for name in names)]
+    header += [f"by {cause.replace('_', '-')} %" for cause in CAUSES]
+    alignment = [":---", ":---", *("---:" for _ in header[2:])]
+    body = [
+        [
+            escaped(line.row.name),
+            escaped(_text.threat(line.threat)),
+            _text.whole(line.inputs),
+            *(_text.percent_interval(line.risks.get(name)) for name in names),
+            *(_text.percent(line.causes.get(cause)) for cause in CAUSES),
+        ]
+        for line in shown
+    ]
+    return "\n".join(_line(cells) for cells in (header, alignment, *body))
 
 
 def _line(cells: Sequence[str]) -> str:

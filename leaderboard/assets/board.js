@@ -72,8 +72,7 @@
       }
       replace(section.querySelector("table.board > tbody"), shown);
       section.hidden = mine.length === 0;
-      const attacks = document.querySelector(`section[data-attacks="${place}"]`);
-      if (attacks) attacks.hidden = section.hidden;
+      for (const below of document.querySelectorAll(`section[data-attacks="${place}"]`)) below.hidden = section.hidden;
       const more = section.querySelector("button.more");
       more.hidden = mine.length <= limits[place];
       more.textContent = `Show ${Math.min(data.shown, mine.length - limits[place])} more of ${mine.length}`;

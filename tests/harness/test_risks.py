@@ -102,17 +102,19 @@ def test_what_no_attack_tells_is_left_out_and_unexplained() -> None:
         rows("any", [1, 1, 0], E),
         rows("across", [1, 0, 0], E),
         rows("along", [0, 0, 0], E),
+        rows("along", [0, 0, 0], 2 * E),
     )
     found = decomposition(table, THREAT)
     assert found is not None
-    assert set(found["risks"]) == {"standard", "adversarial", "normal", "in_manifold"}
+    assert set(found["risks"]) == {"standard", "adversarial", "normal", "in_manifold", "in_manifold_twice"}
     assert found["per_input"]["by normal"] == [0] and found["per_input"]["by unexplained"] == [1]
     assert NearbyNormalRisk()(table, THREAT) is None
 
 
 def test_inputs_that_an_attack_was_not_given_do_not_count() -> None:
     across = rows("across", [0, 0, 0], E, attacked=[True, False, False])
-    table = outcomes(rows("", [0, 0, 1], 0.0), rows("any", [0, 1, 1], E), across, rows("along", [0, 0, 0], E))
+    along = [rows("along", [0, 0, 0], epsilon) for epsilon in (E, 2 * E)]
+    table = outcomes(rows("", [0, 0, 1], 0.0), rows("any", [0, 1, 1], E), across, *along)
     found = flags(table, THREAT)
     assert found is not None
     assert found.index.tolist() == [0, 2]  # the third was lost when clean: no attack need tell
@@ -120,6 +122,7 @@ def test_inputs_that_an_attack_was_not_given_do_not_count() -> None:
 
 
 def test_outside_the_ball_nothing_is_lost() -> None:
-    table = outcomes(rows("", [0], 0.0), rows("across", [1], E, valid=False), rows("along", [1], E, accepted=False))
+    along = [rows("along", [1], epsilon, accepted=False) for epsilon in (E, 2 * E)]
+    table = outcomes(rows("", [0], 0.0), rows("across", [1], E, valid=False), *along)
     found = flags(table, THREAT)
     assert found is not None and not found.to_numpy().any()
