@@ -39,7 +39,7 @@ class RenderedVehicles:
     A stand-in for the pictures of Mahler et al. 2024, section 3; diffuse light only, which stands still about the vehicle.
     """
 
-    vehicles: tuple[str, ...] = _CLASSES
+    vehicles: tuple[str, ...] = ("sedan", "hatchback", "suv", "pickup", "van", "bus", "box_truck")
     azimuths: tuple[float, float] = (0.0, 360.0)
     look_down: tuple[float, float] = (0.0, 45.0)
     images: int = 4200

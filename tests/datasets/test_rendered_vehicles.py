@@ -19,6 +19,7 @@ def test_parts_hold_every_picture_once():
     assert torch.equal(torch.cat([split.y for split in splits]).bincount(), torch.full((7,), 20))
     assert splits[0].x.shape[1:] == (3, 32, 32)
     assert SMALL.files() == ()
+    assert SMALL.vehicles == SMALL.class_names
 
 
 def test_parameters_make_the_pictures_again():
