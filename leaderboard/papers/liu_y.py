@@ -177,7 +177,7 @@ def _first(data: Split, number: int) -> Split:
     return data[torch.arange(min(number, len(data)), device=data.y.device)]
 
 
-def draw(folder: Path) -> list[tuple[str, Path]]:
+def draw(folder: Path, results: Sequence[Tables]) -> list[tuple[str, Path]]:
     """The paper's pictures: titles and files in the folder."""
     found: list[tuple[str, Path]] = importlib.import_module("leaderboard.papers._liu_y_pictures").draw(folder)
     return found

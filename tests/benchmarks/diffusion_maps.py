@@ -1,7 +1,8 @@
 """Diffusion maps beside other libraries, in one run: `python tests/benchmarks/diffusion_maps.py`.
 
-One thread, process time, medians of rounds. Fitting: scikit-learn's SpectralEmbedding on as many neighbours, and PySEC
-where `--pysec` names a copy of its repository, both up to 5,000 points and once. Tangents: of circles, in five seeds.
+One thread, process time, medians of rounds. Fitting: scikit-learn's SpectralEmbedding on as many neighbours, pydiffmap
+where it is installed, and PySEC where `--pysec` names a copy of its repository, all up to 5,000 points and once. Tangents:
+of circles, in five seeds.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from math import ceil, log, pi
 from typing import Any
 
@@ -24,7 +26,7 @@ from torch import Tensor
 
 from geometry.manifolds.conformally_invariant_diffusion_map import ConformallyInvariantDiffusionMap
 from geometry.manifolds.local_pca import LocalPCA
-from geometry.manifolds.spectral_exterior_calculus import SpectralExteriorCalculus
+from geometry.manifolds.spectral_exterior_calculus import SpectralExteriorCalculus, smoothest_fields
 from harness.datasets.fashion_mnist import FashionMNIST
 
 FUNCTIONS = 50
@@ -71,6 +73,14 @@ def fits(images: Tensor, number: int, rounds: int, pysec: Any) -> None:
         embedding = SpectralEmbedding(FUNCTIONS - 1, affinity="nearest_neighbors", n_neighbors=graph, random_state=0)
         taken, _ = seconds(lambda: embedding.fit(x.flatten(1).numpy()), 1)
         show(f"scikit-learn's SpectralEmbedding, N = {number}", seconds=taken)
+    if number <= 5000 and find_spec("pydiffmap"):
+        rival = import_module("pydiffmap.diffusion_map").DiffusionMap.from_sklearn(
+            n_evecs=FUNCTIONS - 1, k=graph, epsilon="bgh", bandwidth_type="-1/(d+2)"
+        )
+        taken, _ = seconds(lambda: rival.fit(x.flatten(1).numpy()), 1)
+        extended = rival.transform(x[:500].flatten(1).numpy())
+        error = float(abs(extended - rival.dmap[:500]).max())
+        show(f"pydiffmap, N = {number}", seconds=taken, error_at_data=error)
 
 
 def projections(images: Tensor, number: int, rounds: int) -> None:
@@ -86,6 +96,20 @@ def projections(images: Tensor, number: int, rounds: int) -> None:
         drift=float(report.drift.median()),
         largest=float(report.drift.max()),
         distance=float(report.distance.median()),
+    )
+
+
+def fields(images: Tensor, number: int, rounds: int) -> None:
+    """Time of the vector fields: 9 functions make them, 40 resolve their products."""
+    part = SpectralExteriorCalculus(dim=2)
+    taken, state = seconds(lambda: part.fit(Inputs(images[:number])), 1)
+    manifold = part.load(state)
+    asked, _ = seconds(lambda: manifold.tangent_basis(images[-100:]), rounds)
+    diffusion = manifold.diffusion
+    functions = diffusion.functions[:, :40]
+    alone, _ = seconds(lambda: smoothest_fields(functions, diffusion.laplacian[:40], diffusion.weights), rounds)
+    show(
+        f"exterior calculus, N = {number}", seconds_to_fit=taken, fields_alone=alone, milliseconds_a_tangent=10 * asked
     )
 
 
@@ -133,6 +157,7 @@ def main() -> None:
         fits(images, number, chosen.rounds, pysec)
     for number in chosen.sizes[-1:]:
         projections(images, number, chosen.rounds)
+        fields(images, number, chosen.rounds)
     for noise in (0.0, 0.05, 0.1):
         tangents(noise)
 

@@ -139,7 +139,7 @@ def test_report_shows_ours_beside_theirs_and_goes_through_json(tables):
 def test_the_training_is_an_animation(tmp_path, monkeypatch):
     monkeypatch.setattr(_sattelberg_pictures, "FRAMES", 2)
     monkeypatch.setattr(_sattelberg_pictures, "POINTS", 200)
-    ((title, path),) = draw(tmp_path)
+    ((title, path),) = draw(tmp_path, [])
     with Image.open(path) as frames:
         assert frames.n_frames == 3
     assert "2-8-8-8-2" in title
