@@ -89,8 +89,14 @@ class OnManifold(Narrowed):
 
 
 @torch.no_grad()
-def noted(view: View, manifold: Manifold, found: Tensor, *, x: Tensor, basis: Tensor) -> None:
-    """Record the distance of what was found to the manifold, how much that is more than at x, and the tangent leakage."""
+def noted(view: View, manifold: Manifold, found: Tensor, *, x: Tensor, basis: Tensor | None = None) -> None:
+    """Record the distance of what was found to the manifold, how much that is more than at x, and the tangent leakage.
+
+    basis: the manifold's tangents at x, where they are at hand. A view that drops notes costs nothing.
+    """
+    if view.note is View.note:
+        return
+    basis = manifold.tangent_basis(x) if basis is None else basis
     rows = torch.arange(len(x), device=x.device)
     distance = manifold.distance(found)
     view.note("distance to manifold", rows, distance)

@@ -65,7 +65,7 @@ class InManifold:
                     candidate = feasible.project(x + decoded.change(per_input(share * far, eta) * way))
                 standing = (~best.broken).nonzero()[:, 0] if view.early_exit else rows
                 trial.run(Standing(rows, y, y, feasible, draws, candidate, best)[standing], best)
-        noted(view, manifold, best.candidate, x=x, basis=manifold.tangent_basis(x).detach())
+        noted(view, manifold, best.candidate, x=x)
         return best.candidate
 
     def _direction(self, logits: Product, decoded: Decoded, x: Tensor, draws: Draws) -> Tensor:

@@ -57,7 +57,7 @@ class LatentPGD:
         everybody = Standing(rows, y, y, ball(x, budget), draws, x.clone(), best, codes)
         forward = expectation(view.forward, draws_of(view, self.samples))
         Search(view, forward, steepest(accepted(margin, self.weight)), rule, self.steps).run(everybody[rows], best)
-        noted(view, manifold, best.candidate, x=x, basis=manifold.tangent_basis(x).detach())
+        noted(view, manifold, best.candidate, x=x)
         return best.candidate
 
 

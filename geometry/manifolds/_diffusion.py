@@ -142,6 +142,16 @@ class DiffusionManifold:
         here, given = self._at(x)
         return self.tangents(here.diffusion, given, self.dim).to(x.dtype)
 
+    @torch.no_grad()
+    def scale(self, x: Tensor, /) -> Tensor:
+        """The local scale, the mean distance to the nearest data points as the kernel counts it: (B, *S) -> (B,).
+
+        In units of the input; raises as `encode` does. Mahler et al. 2024, section 1.1.1, rho.
+        """
+        here, given = self._at(x)
+        blocks = torch.split(given, max(1, TOGETHER // len(self.components)))
+        return torch.cat([here.diffusion.kernel.scale(block) for block in blocks]).to(x.dtype)
+
     def extension(self, values: Tensor, /) -> Callable[[Tensor], Tensor]:
         """Values (N, F) known at the data, such as labels, as a function of inputs (B, *S) -> (B, F), differentiable.
 

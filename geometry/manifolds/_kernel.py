@@ -48,11 +48,7 @@ class Kernel:
 
     def steps(self, x: Tensor) -> Steps:
         """Steps from rows x (B, D), differentiable where neighbours do not change."""
-        squared = squared_distances(self.points, x)
-        nearest_one, index = squared.min(dim=1)
-        if self.beyond_nearest and self.scales is not None:
-            gap = (GAP * self.scales[index]).square()
-            squared = squared - (nearest_one - gap).clamp(min=0)[:, None]
+        squared, nearest_one, index = self._squared(x)
         exponent = squared / (2 * self.bandwidth)
         if self.scales is not None:
             exponent = exponent / (local_scale(squared, self.neighbors)[:, None] * self.scales)
@@ -62,6 +58,19 @@ class Kernel:
             own = _between(apart.topk(self.graph_neighbors + 1, dim=1, largest=False).values)
             weight = weight.masked_fill(apart > torch.maximum(own[:, None], self.reach), -torch.inf)
         return Steps(torch.softmax(weight, dim=1), nearest_one.detach().sqrt(), index)
+
+    def scale(self, x: Tensor) -> Tensor:
+        """rho (B,) at rows x (B, D)."""
+        return local_scale(self._squared(x)[0], self.neighbors)
+
+    def _squared(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Squared distances (B, N) as the kernel counts them, and true one and index (B,) of the nearest point."""
+        squared = squared_distances(self.points, x)
+        nearest_one, index = squared.min(dim=1)
+        if self.beyond_nearest and self.scales is not None:
+            gap = (GAP * self.scales[index]).square()
+            squared = squared - (nearest_one - gap).clamp(min=0)[:, None]
+        return squared, nearest_one, index
 
 
 def local_scale(squared: Tensor, neighbors: int) -> Tensor:

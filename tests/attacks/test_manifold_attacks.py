@@ -245,3 +245,31 @@ def test_a_projection_does_not_depend_on_the_other_inputs() -> None:
     together = feasible.project(far.clone())
     alone = torch.cat([feasible[torch.tensor([row])].project(far[row : row + 1].clone()) for row in range(8)])
     torch.testing.assert_close(together, alone, rtol=0, atol=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled(Flat):
+    """A flat manifold with a local scale that differs from input to input."""
+
+    def scale(self, x: Tensor) -> Tensor:
+        return torch.linspace(0.01, 0.03, len(x))
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_steps_are_counted_in_local_scales(norm: str, flat: Flat, points: Tensor) -> None:
+    view, _ = linear(torch.randn(D, generator=torch.Generator().manual_seed(3)), points, 5.0)
+    y = torch.zeros(NUMBER, dtype=torch.long)
+    part = OnManifoldPGD(steps=3, local_step=2.0)
+    found, _ = attack(part, view, points, y, Budget(norm, 10.0), Scaled(flat.basis))  # type: ignore[arg-type]
+    walked = (found - points).flatten(1).norm(dim=1)
+    torch.testing.assert_close(walked, 3 * 2.0 * torch.linspace(0.01, 0.03, NUMBER), rtol=1e-3, atol=1e-5)
+
+
+def test_local_steps_need_a_local_scale(flat: Flat, points: Tensor) -> None:
+    view, y = linear(torch.ones(D), points, 5.0)[0], torch.zeros(NUMBER, dtype=torch.long)
+    with pytest.raises(TypeError, match="local scale, which Flat lacks; give step_size"):
+        attack(OnManifoldPGD(local_step=1.0), view, points, y, Budget("l2", 1.0), flat)
+    with pytest.raises(ValueError, match=r"local_step = 1.0 and step_size = 0.1"):
+        OnManifoldPGD(local_step=1.0, step_size=0.1)
+    with pytest.raises(ValueError, match="a positive local_step"):
+        OnManifoldPGD(local_step=0.0)

@@ -10,6 +10,7 @@ from torch import nn
 
 from attacks.pgd import PGD
 from defenses.adversarial_training import AdversarialTraining
+from harness.api import run
 from harness.draws import CounterDraws
 from harness.types import Split
 
@@ -119,3 +120,55 @@ def test_nearest_attacks_get_all_room():
 
     assert budget_of(Nearest(), "l2", 0.5).epsilon == math.inf
     assert budget_of(PGD(), "l2", 0.5).epsilon == 0.5
+
+
+class Spy(PGD):
+    """Counts the inputs that it is given."""
+
+    def perturb(self, view, x, y, budget, draws):
+        sizes.append(len(x))
+        return super().perturb(view, x, y, budget, draws)
+
+
+sizes: list[int] = []
+
+
+@pytest.mark.parametrize(("clean", "attacked"), [(0.0, 64), (0.25, 48), (1.0, 0)])
+def test_a_share_of_each_batch_is_left_clean(data, victim, clean, attacked):
+    sizes.clear()
+    part = AdversarialTraining(updates=3, batch_size=64, clean=clean)
+    torch.manual_seed(0)
+    part.fit(data, victim=victim, attack=Spy(steps=1))
+    assert sizes == [attacked] * 3 * bool(attacked)
+    with pytest.raises(ValueError, match=r"between 0 and 1, not 1\.5"):
+        AdversarialTraining(clean=1.5)
+
+
+LOCAL, CODES = {"local_pca": {"dim": 10}}, {"autoencoder": {"dim": 4, "width": 2, "batch_size": 32}}
+
+
+@pytest.mark.parametrize(
+    ("attack", "name"),
+    [
+        (
+            {"normal": {"steps": 2, "directions": 0, "manifold": LOCAL}},
+            "normal(directions=0, manifold=local_pca(dim=10)",
+        ),
+        ({"on_manifold_pgd": {"steps": 2, "manifold": LOCAL}}, "on_manifold_pgd(manifold=local_pca(dim=10), steps=2)"),
+        ({"latent_pgd": {"steps": 2, "manifold": CODES}}, "latent_pgd(manifold=autoencoder("),
+    ],
+)
+def test_a_grid_trains_on_attacks_with_a_manifold(tmp_path, attack, name):
+    grid = {
+        "datasets": ["digits"],
+        "victims": [{"mlp": {"width": 16, "epochs": 1}}],
+        "defenses": [{"adversarial_training": {"norm": "l2", "epsilon": 1.0, "updates": 3, "attack": attack}}],
+        "attacks": ["fgsm"],
+        "threats": [{"norm": "l2", "epsilons": [1.0], "knowledge": ["adaptive"]}],
+        "inputs": 20,
+        "scrutiny": "light",
+    }
+    result = run(grid, home=tmp_path, track=False)
+    (system,) = result.summary()["systems"]
+    assert not result.progress.failed
+    assert f"attack={name}" in system["defense"]

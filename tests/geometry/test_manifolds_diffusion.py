@@ -366,3 +366,21 @@ def test_state_is_tensors_and_fits_repeat():
     assert all(isinstance(value, Tensor) for value in first.values())
     for name, value in first.items():
         torch.testing.assert_close(second[name], value, rtol=0, atol=0)
+
+
+@BOTH
+def test_the_local_scale_is_the_mean_distance_to_the_nearest_points(kind):
+    points = torch.randn(300, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    manifold = _fitted(kind(eigenfunctions=10, neighbors=12, dim=2), points)
+    expected = np.sort(cdist(points, points), axis=1)[:, :12].mean(1)
+    np.testing.assert_allclose(manifold.scale(points).numpy(), expected, rtol=1e-6)
+    assert manifold.scale(points[:4].float()).dtype == torch.float32
+    with pytest.raises(ValueError, match=r"of shape \(B, 3\)"):
+        manifold.scale(points[:, :2])
+
+
+def test_far_from_a_curve_the_local_scale_is_that_of_its_foot(circle, printed):
+    angle = _grid(7)
+    on, off = _ring(angle), _ring(angle, radius=1.3)
+    torch.testing.assert_close(circle.scale(off), circle.scale(on), rtol=0.4, atol=0)
+    assert bool((printed.scale(off) > 3 * printed.scale(on)).all())
