@@ -11,7 +11,7 @@ from harness import registry
 from harness.check import check
 
 SLOW = {"resnet18", "timm", "torchvision"}  # minutes to train, or a name after the slash: see their own tests
-DATA = {"arrays", "image_folder", "mnist", "kmnist", "fashion_mnist", "rotated_fashion", "cifar10"}  # need files: see their own tests
+DATA = {"arrays", "image_folder", "mnist", "kmnist", "fashion_mnist", "rotated_fashion", "cifar10"}  # need files
 NAMES = [
     (kind, name)
     for kind in ("defense", "attack", "victim", "dataset", "shift", "manifold")
