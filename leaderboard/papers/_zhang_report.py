@@ -37,10 +37,10 @@ sum below it on MNIST (0.589 < 0.856) refutes nothing."""
 _IMAGES = """\
 L2 budgets, worst case over all attacks of the grid, in one run of the harness: systems `zhang-1` on the board. The
 classifier is a small network (cnn, trained to the accuracies below), where the paper has a ResNet18; the manifold is the
-image of an autoencoder of 16 numbers, whose latent size the paper does not print. MNIST is trained on 10,000 images;
-cifar10, at SVHN's budget, stands for SVHN, which cannot be had, and is not to be compared with it. R_in is the worst of
-three attacks that stay on the manifold moved to each input, within e and 2e; R_nor moves along the exact normal, up the
-gradient and in random directions; RHS is R_std + R_nor + R_in(2e) + NNR."""
+image of an autoencoder of 16 numbers, whose latent size the paper does not print, and its encoder projects. MNIST is
+trained on 10,000 images; cifar10, at SVHN's budget, stands for SVHN, which cannot be had, and is not to be compared
+with it. R_in is the worst of three attacks that stay on the manifold moved to each input, within e and 2e; R_nor moves
+along the exact normal, up the gradient and in random directions; RHS is R_std + R_nor + R_in(2e) + NNR."""
 _CAUSES = """\
 The first cause of each lost input; the columns add up to R_adv. In these spaces of hundreds of dimensions nearly
 all directions are normal: what a gradient attack breaks, the normal attack breaks too."""

@@ -62,7 +62,7 @@ def studies() -> list[Spec]:
 
 def grids() -> list[dict[str, Any]]:
     """Table 3: a grid for each set of images; at a budget e the manifold is searched within 2e too, its normals within 3e."""
-    manifold = {"manifold": "autoencoder"}
+    manifold = {"manifold": {"autoencoder": {"refinements": 0}}}
     parts = [{name: manifold} for name in ("normal", *_ALONG)]
     return [
         {

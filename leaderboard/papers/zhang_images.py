@@ -30,11 +30,13 @@ class ZhangImages:
 
     dataset: Spec = Spec.of("dataset", "digits")
     victim: Spec = Spec.of("victim", "cnn")
-    manifold: Spec = Spec.of("manifold", "autoencoder")
-    normal: Spec = Spec.of("attack", "normal", manifold=Spec.of("manifold", "autoencoder"))
-    in_manifold: Spec = Spec.of("attack", "in_manifold", manifold=Spec.of("manifold", "autoencoder"))
-    latent_pgd: Spec = Spec.of("attack", "latent_pgd", manifold=Spec.of("manifold", "autoencoder"))
-    on_manifold_pgd: Spec = Spec.of("attack", "on_manifold_pgd", manifold=Spec.of("manifold", "autoencoder"))
+    manifold: Spec = Spec.of("manifold", "autoencoder", refinements=0)
+    normal: Spec = Spec.of("attack", "normal", manifold=Spec.of("manifold", "autoencoder", refinements=0))
+    in_manifold: Spec = Spec.of("attack", "in_manifold", manifold=Spec.of("manifold", "autoencoder", refinements=0))
+    latent_pgd: Spec = Spec.of("attack", "latent_pgd", manifold=Spec.of("manifold", "autoencoder", refinements=0))
+    on_manifold_pgd: Spec = Spec.of(
+        "attack", "on_manifold_pgd", manifold=Spec.of("manifold", "autoencoder", refinements=0)
+    )
     apgd: Spec = Spec.of("attack", "apgd")
     epsilon: float = 1.0
     inputs: int = 500
