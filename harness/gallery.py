@@ -24,7 +24,10 @@ NUMBER = 8
 def gallery(
     outcomes: pd.DataFrame, tasks: Sequence[Task], headline: Threat, read: Callable[[str], Mapping[str, Tensor]]
 ) -> list[dict[str, Any]]:
-    """A few inputs broken at the headline, each by its smallest perturbation; `read` gives crafted inputs by key."""
+    """A few inputs broken at the headline, each by its smallest perturbation; none where they are no images.
+
+    `read` gives crafted inputs by key.
+    """
     last = outcomes["draw"] == outcomes["draw"].max()
     rows = outcomes[counted(outcomes, headline) & outcomes["valid"] & outcomes["accepted"] & last]
     rows = rows[(rows["prediction"] != rows["label"]) & (rows["distance"] > 0)].sort_values(["index", "distance"])
@@ -42,6 +45,8 @@ def _picture(
         if (label(attempt.attack), attempt.norm, attempt.knowledge) != (row["attack"], row["norm"], row["knowledge"]):
             continue
         test = Data(task.dataset, "", "cpu").split("test")
+        if test.x.ndim != 4:
+            return None
         place = (test.index[task.rows[0] : task.rows[1]] == row["index"]).nonzero()
         if len(place):
             crafted, number = read(task.craft), int(place[0, 0])

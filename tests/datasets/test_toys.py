@@ -8,6 +8,7 @@ from scipy import stats
 
 from geometry.manifolds.circle import Circle
 from geometry.manifolds.plane import Plane
+from harness import api
 from harness.datasets._parts import PARTS
 from harness.datasets.toy_circle import ToyCircle
 from harness.datasets.toy_plane import ToyPlane
@@ -49,3 +50,21 @@ def test_what_is_no_toy_is_refused(dataset):
     with pytest.raises(ValueError, match="points is 9"):
         dataset(points=9).split("test")
     assert not torch.equal(dataset(seed=1).parameters("test"), dataset().parameters("test"))
+
+
+def test_points_are_attacked_and_recorded_without_pictures(tmp_path):
+    grid = {
+        "name": "toy",
+        "datasets": [{"toy_circle": {"points": 200}}],
+        "victims": [{"mlp": {"epochs": 1, "width": 16}}],
+        "defenses": ["none"],
+        "attacks": ["fgsm"],
+        "threats": [{"norm": "l2", "epsilons": [0.2], "knowledge": ["adaptive"]}],
+    }
+    result = api.run(grid, home=tmp_path, executor="serial", track=False)
+    assert not result.progress.failed
+    assert (
+        result.records[0]["metrics"]["robust_accuracy"]["value"]
+        < result.records[0]["metrics"]["clean_accuracy"]["value"]
+    )
+    assert result.records[0]["gallery"] == []
