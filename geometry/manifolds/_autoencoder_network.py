@@ -29,7 +29,7 @@ class AutoencoderNetwork(nn.Module):
         self.register_buffer("scale", torch.ones(()))
         self.components_in, self.components_out = nn.Linear(features, dim), nn.Linear(dim, features)
         images = len(shape) == 3 and min(shape[1:]) >= 4
-        self.layers_in, self.layers_out = (_convolutions if images else _connections)(shape, dim, width)
+        self.layers_in, self.layers_out = (convolutions if images else connections)(shape, dim, width)
         for last in (self.layers_in[-1], self.layers_out[-1]):
             for parameter in last.parameters():
                 nn.init.zeros_(parameter)
@@ -63,7 +63,7 @@ class AutoencoderNetwork(nn.Module):
         return self.decode(self.encode(x))
 
 
-def _convolutions(shape: tuple[int, ...], dim: int, width: int) -> tuple[nn.Sequential, nn.Sequential]:
+def convolutions(shape: tuple[int, ...], dim: int, width: int) -> tuple[nn.Sequential, nn.Sequential]:
     """Layers (B, C, H, W) -> (B, d) and back to images that are at most a few pixels larger."""
     channels, height, side = shape
     halvings = max(1, round(log2(min(height, side) / SMALLEST)))
@@ -80,7 +80,7 @@ def _convolutions(shape: tuple[int, ...], dim: int, width: int) -> tuple[nn.Sequ
     )
 
 
-def _connections(shape: tuple[int, ...], dim: int, width: int) -> tuple[nn.Sequential, nn.Sequential]:
+def connections(shape: tuple[int, ...], dim: int, width: int) -> tuple[nn.Sequential, nn.Sequential]:
     """Layers (B, *S) -> (B, d) and back to (B, D), with eight times `width` units between."""
     hidden = 8 * width
     return (
