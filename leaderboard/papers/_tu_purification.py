@@ -76,8 +76,8 @@ def table(
         number: System(classifier, (Loaded("purifier", "elbo", make(number), random=True),)) for number in numbers
     }
     last = systems[numbers[-1]]
-    clean: dict[int | str, System] = {"none": bare}
-    clean |= systems
+    clean: dict[Any, System] = {"none": bare}
+    clean.update(systems)
     x, lost = patch.data.x, torch.zeros(len(patch.data), dtype=torch.bool)
     with torch.no_grad():
         minus = last.parts[0].call.objective(x)  # type: ignore[attr-defined]
