@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 from harness.progress import steps
 from harness.rank import wilson
 from harness.types import LatentManifold, Network
+from leaderboard.papers._mahler_circles import far_on_purpose
 from leaderboard.papers._mahler_vehicles import Search, Window
 
 Row = dict[str, Any]
@@ -105,8 +105,7 @@ def tried(
 def _from(
     network: Network, window: Window, searches: Sequence[Search], decoder: LatentManifold
 ) -> Iterator[tuple[str, Found]]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*lie so far from the data")
+    with far_on_purpose():
         with torch.no_grad():
             projected = window.manifold.project(window.x).clamp(0, 1)
         alone = wrong(network, window, projected)

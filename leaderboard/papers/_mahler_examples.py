@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import warnings
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from geometry.manifolds.spectral_exterior_calculus import VectorFields
 from harness.types import LatentManifold, Network
+from leaderboard.papers._mahler_circles import far_on_purpose
 from leaderboard.papers._mahler_vehicles import Renderer, Search, Window
 
 Row = dict[str, Any]
@@ -50,7 +50,7 @@ def manifold_map(window: Window) -> Row:
     fields = VectorFields(window.fields["energies"][:2], window.fields["operators"][:2])
     number = fields.operators.shape[1]
     arrows = fields(functions[:, :number], torch.eye(number, dtype=functions.dtype))[:, :, 1:4]
-    chosen = torch.linspace(0, len(functions) - 1, min(_ARROWS, len(functions))).long()
+    chosen = torch.randperm(len(functions), generator=torch.Generator().manual_seed(0))[:_ARROWS]
     return {
         "vehicle": window.renderer.class_names[int(window.y)],
         "coordinates": functions[:, 1:4].tolist(),
@@ -63,9 +63,8 @@ def manifold_map(window: Window) -> Row:
 
 
 def gallery(network: Network, window: Window, search: Search, decoder: LatentManifold) -> list[Row]:
-    """Steps of a search: image, gradient of the loss, its tangent part, projection, labels and class; first and last shown."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*lie so far from the data")
+    """Steps of a search, the first and the last among them: image, gradient of the loss, its tangent part, labels and class."""
+    with far_on_purpose():
         _, iterates = search.run(network, window, decoder)
         basis = window.manifold.tangent_basis(window.x)[0]
         numbers = sorted({round(i) for i in np.linspace(0, len(iterates) - 1, min(SHOWN, len(iterates)))})
@@ -93,7 +92,6 @@ def _step(network: Network, window: Window, x: Tensor, basis: Tensor, *, number:
         "image": packed(x[0]),
         "gradient image": packed(_signed(gradient[0])),
         "tangent image": packed(_signed(tangent[0])),
-        "projection": packed(window.manifold.project(x).detach()[0]),
         "real image": packed(real[0]),
     }
 

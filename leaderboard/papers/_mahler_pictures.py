@@ -29,7 +29,7 @@ from leaderboard.papers._mahler_examples import unpacked
 Row = dict[str, Any]
 Tables = dict[str, list[Row]]
 
-_FAR, _NEAR, _PIXELS = 4.0, 1.4, 161
+_FAR, _NEAR, _PIXELS = 4.0, 1.4, 121
 _LEVEL = 1.4  # of the colours in Figure 1
 _FEW = 400  # points of Figures 2 and 3
 _DPI = 110
@@ -106,15 +106,15 @@ def _projections(axes: NDArray[Any]) -> None:
 
 
 def _tangents() -> Figure:
-    data = uneven_circle(_FEW * 2, flat=True, seed=0)
+    data = uneven_circle(1000, flat=True, seed=0)
     figure = Figure(figsize=(15, 8), layout="constrained")
     axes = figure.subplots(2, 3).ravel()
     for axis, (name, vectors) in zip(axes, tangents(data.x, (20, 40, 60)).items(), strict=True):
         unit = vectors / vectors.norm(dim=1, keepdim=True).clamp_min(1e-12)
         cosine = (unit * data.tangent).sum(1).abs()
         axis.quiver(
-            *data.x.T, *unit.T, cosine, cmap="viridis", clim=(0, 1), headwidth=1, headlength=0, headaxislength=0,
-            pivot="middle", scale=28, width=0.003,
+            *data.x.T, *unit.T, cosine, cmap="RdYlBu", clim=(0, 1), headwidth=1, headlength=0, headaxislength=0,
+            pivot="middle", scale=28, width=0.004,
         )  # fmt: skip
         _square(axis, 1.6, f"{name}: worst |cos| {float(cosine.min()):.3f}")
     figure.colorbar(axes[0].collections[0], ax=list(axes), shrink=0.6, label="|cos| with the true tangent")
@@ -125,7 +125,8 @@ def _maps(maps: Sequence[Row], names: Sequence[str]) -> Figure:
     """A row a network: loss on a logarithmic scale, and class; the band is what was trained on."""
     figure = Figure(figsize=(15, 3.4 * len(maps)), layout="constrained")
     axes = figure.subplots(len(maps), 2, squeeze=False)
-    colors = ListedColormap(["#e0e0e0", "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b"])
+    colors = ["#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b"]
+    colors.insert(names.index(maps[0]["vehicle"]), "#e0e0e0")
     for row, one in zip(axes, maps, strict=True):
         box = (one["azimuths"][0], one["azimuths"][-1], one["look_down"][0], one["look_down"][-1])
         loss = np.log10(np.maximum(np.array(one["loss"]), 1e-4))
@@ -133,7 +134,13 @@ def _maps(maps: Sequence[Row], names: Sequence[str]) -> Figure:
         figure.colorbar(image, ax=row[0], label="log10 loss")
         norm = BoundaryNorm(np.arange(-0.5, len(names)), len(names))
         image = row[1].imshow(
-            one["class"], extent=box, origin="lower", aspect="auto", cmap=colors, norm=norm, interpolation="nearest"
+            one["class"],
+            extent=box,
+            origin="lower",
+            aspect="auto",
+            cmap=ListedColormap(colors),
+            norm=norm,
+            interpolation="nearest",
         )
         bar = figure.colorbar(image, ax=row[1], ticks=range(len(names)))
         bar.set_ticklabels(list(names))

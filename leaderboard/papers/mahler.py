@@ -69,6 +69,17 @@ class Mahler:
                 updates=60,
             ),
         ),
+        (
+            "trained longer",
+            Spec.of(
+                "defense",
+                "adversarial_training",
+                attack=Spec.of("attack", "noise", repeats=1),
+                batch_size=64,
+                epsilon=0.000001,
+                updates=60,
+            ),
+        ),
     )
     searches: tuple[tuple[str, Spec], ...] = (
         ("on-manifold PGD", Spec.of("attack", "on_manifold_pgd", residual=False, step_size=0.02, steps=30)),
