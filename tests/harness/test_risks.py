@@ -92,7 +92,8 @@ def test_events_risks_and_causes_are_those_of_the_closed_forms(seed: int) -> Non
 
 def test_without_attacks_that_tell_there_is_nothing() -> None:
     table = outcomes(rows("", [0, 1], 0.0), rows("any", [1, 1], E), rows("across", [0, 1], E))
-    assert flags(table, THREAT) is None and decomposition(table, THREAT) is None
+    assert flags(table, THREAT) is None
+    assert decomposition(table, THREAT) is None
     assert NormalRisk()(table, THREAT) is None
 
 
@@ -107,7 +108,8 @@ def test_what_no_attack_tells_is_left_out_and_unexplained() -> None:
     found = decomposition(table, THREAT)
     assert found is not None
     assert set(found["risks"]) == {"standard", "adversarial", "normal", "in_manifold", "in_manifold_twice"}
-    assert found["per_input"]["by normal"] == [0] and found["per_input"]["by unexplained"] == [1]
+    assert found["per_input"]["by normal"] == [0]
+    assert found["per_input"]["by unexplained"] == [1]
     assert NearbyNormalRisk()(table, THREAT) is None
 
 
@@ -125,4 +127,5 @@ def test_outside_the_ball_nothing_is_lost() -> None:
     along = [rows("along", [1], epsilon, accepted=False) for epsilon in (E, 2 * E)]
     table = outcomes(rows("", [0], 0.0), rows("across", [1], E, valid=False), *along)
     found = flags(table, THREAT)
-    assert found is not None and not found.to_numpy().any()
+    assert found is not None
+    assert not found.to_numpy().any()
