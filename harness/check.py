@@ -233,7 +233,8 @@ def _surrogate_keeps_shape(spec: Spec) -> str | None:
             continue
         data = _stage().data
         x = data.x
-        value, stand_in = part.call(x, data.draws) if part.random else part.call(x), surrogate(x.clone().requires_grad_())
+        value = part.call(x, data.draws) if part.random else part.call(x)
+        stand_in = surrogate(x.clone().requires_grad_())
         if value.shape != stand_in.shape:
             return f"surrogate gives {tuple(stand_in.shape)}, the part {tuple(value.shape)}; they must agree"
         if not stand_in.requires_grad:
