@@ -61,7 +61,7 @@ def _lost(outcomes: pd.DataFrame, threat: Threat, moves: str, epsilon: float) ->
     rows = outcomes[
         counted(outcomes, wide)
         & np.isclose(outcomes["epsilon"].astype(float), epsilon, rtol=1e-6)
-        & outcomes["attack"].map(lambda attack: known.get(attack) == moves).astype(bool)
+        & outcomes["attack"].isin([attack for attack, moved in known.items() if moved == moves])
         & outcomes["attacked"]
     ]
     if not len(rows):

@@ -115,7 +115,8 @@ class FlowManifold(DecodedManifold):
         code = self._code(rows(x, self.shape, dtype=torch.float32))
         jacobian = self.jacobian(code).double()
         volume = 0.5 * torch.linalg.slogdet(jacobian.mT @ jacobian).logabsdet
-        return (self.code_density(code) - volume).to(x.dtype)
+        density: Tensor = self.code_density(code) - volume
+        return density.to(x.dtype)
 
     @torch.no_grad()
     def sample(self, number: int, generator: torch.Generator, /) -> Tensor:

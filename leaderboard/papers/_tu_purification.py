@@ -92,9 +92,6 @@ def table(
 
 def _accuracies(patch: Patch, systems: Mapping[Any, System], x: Tensor, lost: Tensor) -> Row:
     """Accuracy with its interval by number of steps; the inputs that the last system loses are marked in `lost`."""
-    row: Row = {}
-    for number, system in systems.items():
-        right = patch.right(system, x, "judge")
-        row[f"after {number}"] = vars(wilson(float(right.sum()), len(right)))
-    lost |= ~right
-    return row
+    found = {number: patch.right(system, x, "judge") for number, system in systems.items()}
+    lost |= ~list(found.values())[-1]
+    return {f"after {number}": vars(wilson(float(right.sum()), len(right))) for number, right in found.items()}
