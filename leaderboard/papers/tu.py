@@ -27,13 +27,16 @@ class Tu:
 
     dataset: Spec = Spec.of("dataset", "fashion_mnist")
     parts: tuple[tuple[str, Spec], ...] = (
-        ("classifier", Spec.of("defense", "vae_classifier", width=16, epochs=6)),
-        ("purification", Spec.of("defense", "elbo_purification", radius=None, restarts=1, surrogate_steps=8)),
+        ("classifier", Spec.of("defense", "vae_classifier", width=16, epochs=6, weight=200.0, deviation=0.2)),
+        (
+            "purification",
+            Spec.of("defense", "elbo_purification", radius=None, restarts=1, step_size=0.0157, surrogate_steps=8),
+        ),
     )
-    patch_pgd: Spec = Spec.of("attack", "patch_pgd", height=4, width=8, row=4, column=10, steps=30)
-    patch_nag: Spec = Spec.of("attack", "patch_nag", height=4, width=8, row=4, column=10, steps=30)
+    patch_pgd: Spec = Spec.of("attack", "patch_pgd", height=8, width=8, row=10, column=10, steps=30)
+    patch_nag: Spec = Spec.of("attack", "patch_nag", height=8, width=8, row=10, column=10, steps=30)
     side: int = 8
-    numbers: tuple[int, ...] = (8, 32)
+    numbers: tuple[int, ...] = (16, 64)
     inputs: int = 200
 
     def run(self, *, dataset: Data, patch_pgd: Attack, patch_nag: Attack) -> Tables:
