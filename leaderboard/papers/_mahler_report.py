@@ -37,10 +37,10 @@ _FIGURE_3 = """\
 and the worst of all. SEC and carre du champ have 60 neighbours; local PCA with 60 in four dimensions is not in the
 paper."""
 _NETWORKS = """\
-Accuracy with 95 % interval: clean test images; views up to {beyond:g} degrees outside the look-down angles trained on; under PGD of
-10 steps from a random start. The others continue from the first: `on-manifold-trained` on images changed along the
-manifold of their class's training images, `trained longer` is its control, as many updates on images as they are. One training of each: chance of
-training is in none of the intervals."""
+Accuracy with 95 % interval: clean test images; views up to {beyond:g} degrees outside the look-down angles trained on;
+under PGD of 10 steps from a random start. The others continue from the first: `on-manifold-trained` on images changed
+along the manifold of their class's training images, `trained longer` is its control, as many updates on images as they
+are. One training of each: chance of training is in none of the intervals."""
 _ATTACKS = """\
 Starts that the network gives their class. inside: the manifold of views that the network was trained on (experiment 3.2);
 beyond: {beyond:g} degrees of look-down angle more at either end (experiment 3.1), where an adversary may be a view that
