@@ -18,7 +18,7 @@ from harness.loading import Loader, required_methods, seeded
 from harness.loops import slowdown
 from harness.plan import Pipeline, Task
 from harness.rounding import distance, inside, to_levels
-from harness.spec import build
+from harness.spec import build, label
 from harness.system import ContractError, System, answers, calibrate
 from harness.types import Draws, Split, State
 
@@ -187,19 +187,30 @@ def _shifted(task: Task, data: Split, loader: Loader) -> Split:
         return Split(to_levels(x, data.levels), data.y, data.index, data.num_classes, data.levels, data.draws)
     other = Data(task.shift, key_of(task.shift), loader.device).split("test")
     other = some_rows(other, (0, len(data)))
-    x = to_levels(_resized(other.x, data.x), data.levels)
+    try:
+        x = to_levels(resized(other.x, data.x), data.levels)
+    except ValueError as error:
+        raise ValueError(f"{label(task.shift)} is no shift of {label(task.dataset)}: {error}") from None
     return Split(x, torch.full_like(other.y, -1), other.index, data.num_classes, data.levels, other.draws)
 
 
-def _resized(x: Tensor, like: Tensor) -> Tensor:
-    """Images resized and with as many channels as `like`'s: one grey channel, or a grey image repeated."""
-    if x.shape[2:] != like.shape[2:]:
-        x = torch.nn.functional.interpolate(x, like.shape[2:], mode="bilinear", antialias=True).clamp(0, 1)
-    if x.shape[1] == like.shape[1]:
+def resized(x: Tensor, like: Tensor) -> Tensor:
+    """Images resized, with as many channels as `like`'s: the mean of all as grey, or a grey image repeated.
+
+    Raises ValueError for inputs that differ in shape and are no images (B, C, H, W), and for other numbers of channels.
+    """
+    if x.shape[1:] == like.shape[1:]:
         return x
-    if like.shape[1] == 1:
-        return x.mean(1, keepdim=True)
-    return x[:, :1].repeat(1, like.shape[1], 1, 1)
+    given, wanted = tuple(x.shape[1:]), tuple(like.shape[1:])
+    if x.ndim != 4 or like.ndim != 4:
+        raise ValueError(f"inputs {given} cannot be made {wanted}, only images (C, H, W) can; leave it out of `shifts`")
+    if given[0] not in (1, wanted[0]) and wanted[0] != 1:
+        raise ValueError(f"images of {given[0]} channels cannot be shown in {wanted[0]}; leave it out of `shifts`")
+    if given[1:] != wanted[1:]:
+        x = torch.nn.functional.interpolate(x, wanted[1:], mode="bilinear", antialias=True).clamp(0, 1)
+    if given[0] != wanted[0]:
+        x = x.mean(1, keepdim=True).expand(-1, wanted[0], -1, -1)
+    return x
 
 
 def study(task: Task, loader: Loader) -> tuple[dict[str, Any], Facts]:

@@ -21,11 +21,12 @@ import pandas as pd
 from harness import registry, validity
 from harness.contributions import contributions
 from harness.data import test_size
+from harness.foreign import shifts
 from harness.gallery import gallery
 from harness.grid import Grid, System, role
 from harness.perform import OUTCOME
 from harness.plan import Plan, Task
-from harness.rank import counted, mean_interval, robustness, wilson
+from harness.rank import counted, robustness
 from harness.risks import decomposition
 from harness.spec import build, code_digest, digest, label, module_file, resolve
 from harness.store import Store
@@ -319,26 +320,6 @@ def costs(found: Evidence, store: Store) -> dict[str, Any]:
     total = _cost(sorted(keys), store)
     fits = [record for record in (store.record(key) for key in keys) if record and record["kind"] == "fit"]
     return total | {"parameters": sum(int(record["facts"].get("parameters", 0)) for record in fits)}
-
-
-def shifts(outcomes: pd.DataFrame) -> list[dict[str, Any]]:
-    """Acceptance of each shift, and AUROC of the system's score against clean inputs."""
-    from harness.metrics._roc import auroc
-
-    clean = outcomes[outcomes["cell"] == "clean"]["margin"].to_numpy(dtype=float)
-    rows = []
-    for name, cell in outcomes[outcomes["cell"].str.startswith("shift ")].groupby("cell", sort=False):
-        score = cell["margin"].to_numpy(dtype=float)
-        row: dict[str, Any] = {"name": str(name).removeprefix("shift ")}
-        accepted = cell.groupby("index")["accepted"].mean().to_numpy(dtype=float)
-        row["accepted"] = asdict(mean_interval(accepted))
-        if outcomes.attrs["rejects"]:
-            row["auroc"] = auroc(clean, score)
-            for rate in (0.01, 0.05):
-                threshold = np.quantile(clean, 1 - rate, method="higher")
-                row[f"tpr_at_{100 * rate:g}"] = asdict(wilson(float((score > threshold).sum()), len(score)))
-        rows.append(row)
-    return rows
 
 
 @lru_cache(maxsize=1)

@@ -33,15 +33,33 @@ class Pool:
     official_test: int = 0
     note: str = ""
 
-    def split(self, part: Part, seed: int) -> Split:
-        """One of the four parts; raises ValueError for another name."""
+    def split(self, part: Part, seed: int, classes: tuple[int, ...] = ()) -> Split:
+        """One of the four parts; raises ValueError for another name.
+
+        classes: what it keeps of the part, labels renumbered in this order; empty for all.
+        """
         if part not in PARTS:
             raise ValueError(f"there is no part '{part}'; the parts are {', '.join(PARTS)}")
         rows = partition(len(self.y), self.official_test, seed)[part]
+        y = self.y[rows]
+        if classes:
+            place = torch.full((len(self.class_names),), -1)
+            place[list(classes)] = torch.arange(len(classes))
+            rows, y = rows[place[y] >= 0], place[y][place[y] >= 0]
         x = self.x[rows]
         if not x.is_floating_point():
             x = x.float().div_(self.levels or 255)
-        return Split(x, self.y[rows], self.index[rows], len(self.class_names), self.levels)
+        return Split(x, y, self.index[rows], len(classes) or len(self.class_names), self.levels)
+
+
+def chosen(dataset: str, names: tuple[str, ...], classes: tuple[int, ...]) -> tuple[str, ...]:
+    """The names of some classes, all if none are given; raises ValueError for unknown and repeated ones."""
+    known = set(range(len(names)))
+    if classes and (len(set(classes)) < len(classes) or not set(classes) <= known):
+        raise ValueError(
+            f"{dataset} has the classes 0 to {len(names) - 1}, of which `classes` takes some, each once, not {list(classes)}"
+        )
+    return tuple(names[place] for place in classes) or names
 
 
 @lru_cache(maxsize=32)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from harness.datasets._files import Stamp, find, stamps
 from harness.datasets._npz import read_npz
-from harness.datasets._parts import Pool
+from harness.datasets._parts import Pool, chosen
 from harness.types import Part, Split
 
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -26,22 +26,27 @@ class CIFAR10:
     """Colour images of ten kinds of things, 32x32 (CIFAR-10).
 
     x (N, 3, 32, 32) on the grid of multiples of 1/255; 40,000 train, 5,000 fit, 5,000 calibrate and the published
-    10,000 test images. `seed` fixes the parts and their order. Read from the published batches, or from npz files of
-    JPEG images (jpeg: their bytes end to end, offsets (N + 1), y), which `note` tells. Raises FileNotFoundError when it
-    is nowhere to be had. Source: Krizhevsky 2009, "Learning multiple layers of features from tiny images".
+    10,000 test images. `seed` fixes the parts and their order; `classes` keeps some, renumbered in that order. Read
+    from the published batches, or from npz files of JPEG images (jpeg: their bytes end to end, offsets (N + 1), y),
+    which `note` tells. Raises FileNotFoundError when it is nowhere to be had. Source: Krizhevsky 2009, "Learning
+    multiple layers of features from tiny images".
     """
 
     seed: int = 0
+    classes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        chosen("cifar10", _CLASSES, self.classes)
 
     @property
     def num_classes(self) -> int:
-        """Ten."""
-        return len(_CLASSES)
+        """Ten, or as many as are kept."""
+        return len(self.class_names)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """What the labels mean, in order."""
-        return _CLASSES
+        return chosen("cifar10", _CLASSES, self.classes)
 
     @property
     def note(self) -> str:
@@ -55,7 +60,7 @@ class CIFAR10:
 
     def split(self, part: Part, /) -> Split:
         """One of the four parts."""
-        return _pool(stamps(self.files())).split(part, self.seed)
+        return _pool(stamps(self.files())).split(part, self.seed, self.classes)
 
 
 def _search(place: Path) -> tuple[Path, ...]:

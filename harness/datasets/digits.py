@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from harness.datasets._parts import Pool
+from harness.datasets._parts import Pool, chosen
 from harness.types import Part, Split
 
 _CLASSES = tuple("0123456789")
@@ -19,20 +19,25 @@ class Digits:
     """Grey images of handwritten digits, 8x8, from scikit-learn: nothing is downloaded.
 
     x (N, 1, 8, 8) on the grid of multiples of 1/16; 810 train, 269 fit, 359 calibrate and 359 test images. `seed` fixes
-    the parts and their order. Source: Alpaydin and Kaynak 1998, "Optical recognition of handwritten digits", test half.
+    the parts and their order; `classes` keeps some, renumbered in that order. Source: Alpaydin and
+    Kaynak 1998, "Optical recognition of handwritten digits", test half.
     """
 
     seed: int = 0
+    classes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        chosen("digits", _CLASSES, self.classes)
 
     @property
     def num_classes(self) -> int:
-        """Ten."""
-        return len(_CLASSES)
+        """Ten, or as many as are kept."""
+        return len(self.class_names)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """What the labels mean, in order."""
-        return _CLASSES
+        return chosen("digits", _CLASSES, self.classes)
 
     @property
     def note(self) -> str:
@@ -45,7 +50,7 @@ class Digits:
 
     def split(self, part: Part, /) -> Split:
         """One of the four parts."""
-        return _pool().split(part, self.seed)
+        return _pool().split(part, self.seed, self.classes)
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.datasets import _mnist_like
-from harness.datasets._parts import Pool
+from harness.datasets._parts import Pool, chosen
 from harness.types import Part, Split
 
 _CLASSES = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
@@ -17,21 +17,26 @@ class KMNIST:
     """Grey images of ten handwritten hiragana, 28x28 (Kuzushiji-MNIST).
 
     x (N, 1, 28, 28) on the grid of multiples of 1/255; 50,000 train, 5,000 fit, 5,000 calibrate and the published
-    10,000 test images. `seed` fixes the parts and their order. Raises FileNotFoundError when it is nowhere to be had.
-    Source: Clanuwat et al. 2018, "Deep learning for classical Japanese literature".
+    10,000 test images. `seed` fixes the parts and their order; `classes` keeps some, renumbered in that order. Raises
+    FileNotFoundError when it is nowhere to be had. Source: Clanuwat et al. 2018, "Deep learning for classical Japanese
+    literature".
     """
 
     seed: int = 0
+    classes: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        chosen("kmnist", _CLASSES, self.classes)
 
     @property
     def num_classes(self) -> int:
-        """Ten."""
-        return len(_CLASSES)
+        """Ten, or as many as are kept."""
+        return len(self.class_names)
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """What the labels mean, in order."""
-        return _CLASSES
+        return chosen("kmnist", _CLASSES, self.classes)
 
     @property
     def note(self) -> str:
@@ -44,7 +49,7 @@ class KMNIST:
 
     def split(self, part: Part, /) -> Split:
         """One of the four parts."""
-        return self._pool().split(part, self.seed)
+        return self._pool().split(part, self.seed, self.classes)
 
     def _pool(self) -> Pool:
         return _mnist_like.pool("KMNIST", _CLASSES)

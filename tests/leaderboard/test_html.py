@@ -147,6 +147,16 @@ def test_the_row_says_rank_interval_flags_and_what_broke_it(made):
     assert "broken by pgd(steps=40)" in text
 
 
+def test_foreign_inputs_have_their_figures_in_both_conventions(made):
+    text = page(boards([made.system("a", shifts=[made.shift("kmnist", 0.62, 0.81)])]))
+    titles = re.findall(r'<td[^>]*data-label="([^"]+)"[^>]*>', text)
+    shown = dict(re.findall(r'data-label="((?:AU|Accepted where|Clean rej)[^"]*)">([^ <]+)', text))
+    assert [shown[name] for name in ("AUROC", "AUPR")] == [".810", ".770"]
+    assert shown["Accepted where 95 % of clean are, %"] == "41.0"
+    assert shown["Clean rejected where 95 % of these are, %"] == "37.0"
+    assert "Detected at 5 %, %" in titles
+
+
 @pytest.mark.parametrize("number", [1, 99, 100, 101, 1000])
 def test_every_input_has_one_outcome(made, number):
     text = page(boards([made.system(clean=0.8, robust=0.4, inputs=number)]))
