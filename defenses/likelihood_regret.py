@@ -25,7 +25,7 @@ class LikelihoodRegret:
 
     role: ClassVar[Literal["detector"]] = "detector"
     model: Spec = Spec.of("manifold", "variational_autoencoder")
-    samples: int = 4
+    samples: int = 2
     steps: int = 20
     learning_rate: float = 0.05
 
