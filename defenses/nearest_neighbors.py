@@ -17,13 +17,14 @@ from harness.types import Network, Score, Split, State
 class NearestNeighbors:
     """Scores an input by the squared distance of its features to the `k`-th nearest of clean inputs, all of unit length.
 
-    Features (B, F) are those of the penultimate layer; at most `references` fit inputs are kept, drawn at random. Raises
-    TypeError for victims without `features`, ValueError where there are fewer than k inputs. Source: Sun et al. 2022,
-    "Out-of-distribution detection with deep nearest neighbors", section 3 (k = 50 for CIFAR-10).
+    Features (B, F) are those of the penultimate layer; at most `references` fit inputs are kept, drawn at random. A k larger
+    than a class has inputs measures to other classes. Raises TypeError for victims without `features`, ValueError where
+    there are fewer than k inputs. Source: Sun et al. 2022, "Out-of-distribution detection with deep nearest neighbors",
+    section 3 (k = 50 of CIFAR-10's 50,000 training inputs, the same share).
     """
 
     role: ClassVar[Literal["detector"]] = "detector"
-    k: int = 50
+    k: int = 5
     references: int = 5000
 
     def __post_init__(self) -> None:
