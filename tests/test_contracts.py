@@ -10,7 +10,7 @@ import pytest
 from harness import registry
 from harness.check import check
 
-SLOW = {"resnet18", "timm", "torchvision"}  # minutes to train, or a name after the slash: see their own tests
+SLOW = {"resnet18", "timm", "torchvision", "lift_map_detect"}  # minutes, or a name after the slash: see their own tests
 DATA = {"arrays", "image_folder", "mnist", "kmnist", "fashion_mnist", "rotated_fashion", "cifar10"}  # need files
 NAMES = [
     (kind, name)
