@@ -1,9 +1,12 @@
-"""Which models remove noise."""
+"""Models that remove noise, and the noise of those who differentiate them."""
 
 from __future__ import annotations
 
+import zlib
+from dataclasses import dataclass
 from typing import Protocol, cast
 
+import torch
 from torch import Tensor
 
 
@@ -18,3 +21,29 @@ def modelled(model: object, part: str) -> Model:
     if not callable(getattr(model, "noise", None)):
         raise TypeError(f"{part} needs a model that finds noise, such as diffusion, not {type(model).__name__}")
     return cast("Model", model)
+
+
+@dataclass(frozen=True)
+class SameDraws:
+    """Draws that are the same for every one of `number` inputs, for surrogates, which are given none."""
+
+    number: int
+    name: str = "surrogate"
+
+    def uniform(self, *shape: int, draw: int = 0) -> Tensor:
+        return torch.rand(shape, generator=self._generator(draw)).expand(self.number, *shape)
+
+    def normal(self, *shape: int, draw: int = 0) -> Tensor:
+        return torch.randn(shape, generator=self._generator(draw)).expand(self.number, *shape)
+
+    def integers(self, high: int, *shape: int, draw: int = 0) -> Tensor:
+        return torch.randint(high, shape, generator=self._generator(draw)).expand(self.number, *shape)
+
+    def stream(self, name: str | int) -> SameDraws:
+        return SameDraws(self.number, f"{self.name}/{name}")
+
+    def __getitem__(self, rows: Tensor) -> SameDraws:
+        return SameDraws(int(rows.sum()) if rows.dtype == torch.bool else len(rows), self.name)
+
+    def _generator(self, draw: int) -> torch.Generator:
+        return torch.Generator().manual_seed(zlib.crc32(f"{self.name} {draw}".encode()))

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
 from defenses._masks import stepped
-from defenses._noisy import Model, modelled
+from defenses._noisy import Model, SameDraws, modelled
 from geometry.manifolds._denoising import ddim_step, levels, noised
-from harness.draws import CounterDraws
 from harness.types import Draws, Network, Spec, State
 
 
@@ -68,5 +66,4 @@ class PurificationWithSurrogate(Purification):
 
     def surrogate(self, x: Tensor, /) -> Tensor:
         """Few steps with the same noise for every input: (B, *S) -> (B, *S)."""
-        draws = CounterDraws("surrogate", torch.zeros(len(x), dtype=torch.int64, device=x.device))
-        return self._purified(x, draws, self.part.surrogate_steps or 1)
+        return self._purified(x, SameDraws(len(x)), self.part.surrogate_steps or 1)

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from defenses._distances import Distance, dissimilarity, mean_square, perceptual
 from defenses._images import sides
 from defenses._masks import centre, checkerboard, counted, filled, fixed, patches, stepped
-from defenses._noisy import Model, modelled
+from defenses._noisy import Model, SameDraws, modelled
 from geometry.manifolds._denoising import levels, noised
-from harness.draws import CounterDraws
 from harness.types import Draws, Network, Spec, State
 
 TOGETHER = 512  # inputs times attempts in one pass
@@ -121,5 +120,4 @@ class LiftMapWithSurrogate(LiftMap):
 
     def surrogate(self, x: Tensor, /) -> Tensor:
         """Two attempts of few steps with the same noise for every input: (B, C, H, W) -> (B,)."""
-        draws = CounterDraws("surrogate", torch.zeros(len(x), dtype=torch.int64, device=x.device))
-        return self._score(x, draws, min(2, self.part.attempts), self.part.surrogate_steps or 1)
+        return self._score(x, SameDraws(len(x)), min(2, self.part.attempts), self.part.surrogate_steps or 1)
