@@ -33,7 +33,7 @@ def report(runs: Sequence[Sequence[Record]]) -> str:
 
 
 def _of(records: Sequence[Record], home: str, defense: str) -> Record | None:
-    return next((r for r in records if r["dataset"] == home and r["defense"] == defense), None)
+    return next((r for r in records if r["dataset"] == home and r["defense"].split("(")[0] == defense), None)
 
 
 def _pairs(records: Sequence[Record]) -> Iterator[list[Any]]:

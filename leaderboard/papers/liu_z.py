@@ -10,6 +10,7 @@ from harness.types import Spec
 Record = dict[str, Any]
 
 PAIRS = {"fashion_mnist": ("mnist", "kmnist"), "mnist": ("fashion_mnist", "kmnist")}  # in-domain: foreign
+MODELS = {"fashion_mnist": {"weights": "fashion_mnist"}, "mnist": {"epochs": 20}}  # of diffusion
 DETECTORS: dict[str, Any] = {
     "Likelihood": "likelihood",
     "IC": "input_complexity",
@@ -32,13 +33,14 @@ def studies() -> list[Spec]:
 
 def grids() -> list[dict[str, Any]]:
     """A grid for each data set that is at home: every detector on the foreign sets, and on adversarial images."""
+    without = [name for name in DETECTORS.values() if name != "lift_map_detect"]
     return [
         {
             "name": f"liu-z-{home}",
             "suite": "liu-z-1",
             "datasets": [home],
             "victims": [{"cnn": {"epochs": 4}}],
-            "defenses": list(DETECTORS.values()),
+            "defenses": [*without, {"lift_map_detect": {"model": {"diffusion": MODELS[home]}}}],
             "attacks": [{"pgd": {"steps": 10}}],
             "threats": [{"norm": "linf", "epsilons": [0.1], "knowledge": ["oblivious"]}],
             "headline": {"norm": "linf", "epsilon": 0.1, "knowledge": "oblivious"},
