@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from defenses._distances import Distance, dissimilarity, mean_square, perceptual
 from defenses._images import sides
+from defenses._lpips import lpips
 from defenses._masks import centre, checkerboard, counted, filled, fixed, patches, stepped
 from defenses._noisy import Model, SameDraws, modelled
 from geometry.manifolds._denoising import levels, noised
@@ -29,9 +31,9 @@ class LiftMapDetect:
     paper's 8x8). noise: instead of hiding, all of the image is given the noise of this time in (0, 1], and freed of it.
     steps: evaluations of the model in an attempt (25 in place of the paper's 1,000). rounds: 1 overwrites the shown part, more
     resample each step (RePaint). distance: mse; ssim, 1 less the similarity; features, LPIPS without learned weights on the
-    victim's activations. surrogate_steps: attackers differentiate two attempts of so many steps with noise of their own,
-    None: the score itself. Raises ValueError for images that the squares do not divide. Source: Liu Z. et al. 2024,
-    algorithms 1 and 2.
+    victim's activations; lpips, with the weights of that file. surrogate_steps: attackers differentiate two attempts of so
+    many steps with noise of their own, None: the score itself. Raises ValueError for images that the squares do not
+    divide. Source: Liu Z. et al. 2024, algorithms 1 and 2.
     """
 
     role: ClassVar[Literal["detector"]] = "detector"
@@ -43,7 +45,8 @@ class LiftMapDetect:
     steps: int = 25
     attempts: int = 10
     rounds: int = 1
-    distance: Literal["mse", "ssim", "features"] = "mse"
+    distance: Literal["mse", "ssim", "features", "lpips"] = "mse"
+    lpips: Path | None = None
     surrogate_steps: int | None = 5
 
     def __post_init__(self) -> None:
@@ -51,16 +54,25 @@ class LiftMapDetect:
             raise ValueError("lift_map_detect takes one pixel, step, attempt, round and surrogate step at least")
         if self.noise is not None and not 0 < self.noise <= 1:
             raise ValueError(f"lift_map_detect takes a time of the noise in (0, 1], not {self.noise}")
+        if (self.distance == "lpips") != (self.lpips is not None):
+            raise ValueError(
+                f"lift_map_detect takes a file `lpips` for the distance lpips, but was given {self.distance} and {self.lpips}"
+            )
 
     def load(self, state: State, *, victim: Network, model: Model) -> LiftMap:
         """The score (B, C, H, W), draws -> (B,); nothing is fitted but the model."""
-        distance: Distance = {"mse": mean_square, "ssim": dissimilarity}.get(self.distance, mean_square)
-        if self.distance == "features":
-            if not isinstance(victim, nn.Module):
-                raise ValueError("the distance `features` needs a victim that is a torch module; take mse or ssim")
-            distance = partial(perceptual, victim)
+        distance = self._distance(victim)
         cls = LiftMap if self.surrogate_steps is None else LiftMapWithSurrogate
         return cls(self, modelled(model, "lift_map_detect"), distance)
+
+    def _distance(self, victim: Network) -> Distance:
+        if self.lpips is not None:
+            return lpips(self.lpips)
+        if self.distance != "features":
+            return dissimilarity if self.distance == "ssim" else mean_square
+        if not isinstance(victim, nn.Module):
+            raise ValueError("the distance `features` needs a victim that is a torch module; take mse or ssim")
+        return partial(perceptual, victim)
 
 
 @dataclass(frozen=True, eq=False)

@@ -113,6 +113,8 @@ class Diffusion:
 
 def shipped(name: str) -> Path:
     """The file of weights that comes with this module; raises ValueError where it is not the one that was trained."""
+    if name not in DIGESTS:
+        raise ValueError(f"weights are a Path or one of {list(DIGESTS)}, not {name!r}")
     path = Path(__file__).parent / "weights" / f"diffusion_{name}.safetensors"
     if hashlib.sha256(path.read_bytes()).hexdigest() != DIGESTS[name]:
         raise ValueError(f"{path} is not the file that belongs here; install the project again")

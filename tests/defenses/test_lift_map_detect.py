@@ -182,6 +182,37 @@ def test_perceptual_distance_is_the_formula_on_the_activations() -> None:
         perceptual(nn.Linear(8, 8), x, other)
 
 
+def test_lpips_is_that_of_torchvisions_trunk(tmp_path) -> None:
+    """Weights under the names that the package lpips gives them, on AlexNet of torchvision."""
+    from torchvision.models import alexnet
+
+    torch.manual_seed(0)
+    layers = alexnet(weights=None).features.requires_grad_(False)
+    names = {0: "slice1.0", 3: "slice2.3", 6: "slice3.6", 8: "slice4.8", 10: "slice5.10"}
+    state = {f"net.{name}.{k}": v for i, name in names.items() for k, v in layers[i].state_dict().items()}
+    lines = [torch.rand(1, layers[i].out_channels, 1, 1) for i in names]
+    torch.save(state | {f"lin{i}.model.1.weight": line for i, line in enumerate(lines)}, tmp_path / "alex.pt")
+    part = loaded(point(torch.zeros(1, 8, 8)), distance="lpips", lpips=tmp_path / "alex.pt")
+    x, other = (torch.rand(2, 3, 40, 32) for _ in range(2))
+    expected = torch.zeros(2)
+    for place, line in zip(names, lines, strict=True):
+        shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
+        one, two = (
+            nn.functional.normalize(layers[: place + 2]((2 * z - 1 - shift.view(3, 1, 1)) / scale.view(3, 1, 1)), dim=1)
+            for z in (x, other)
+        )
+        expected += ((one - two) ** 2 * line).sum(1).mean((1, 2))
+    torch.testing.assert_close(part.distance(x, other), expected, atol=1e-5, rtol=1e-4)
+    small = images(3)
+    assert part.distance(small, small).abs().max() == 0
+    torch.save({"a": torch.ones(1)}, tmp_path / "other.pt")
+    for path, message in (("other.pt", "lacks net"), ("none.pt", "there is no file")):
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            loaded(point(small[0]), distance="lpips", lpips=tmp_path / path)
+    with pytest.raises(ValueError, match="takes a file `lpips`"):
+        LiftMapDetect(distance="lpips")
+
+
 def test_the_contract_is_kept_with_few_steps(monkeypatch) -> None:
     """What `harness check` tests, on digits, with a model of a second's training."""
     monkeypatch.setattr(diffusion, "LEAST_UPDATES", 10)

@@ -221,6 +221,8 @@ def test_weights_are_read_and_others_refused(state, tmp_path, monkeypatch) -> No
         Diffusion(weights=tmp_path / "other.safetensors").fit(bars())
     with pytest.raises(FileNotFoundError, match="there is no file"):
         Diffusion(weights=tmp_path / "none.safetensors").fit(bars())
+    with pytest.raises(ValueError, match="a Path or one of"):
+        Diffusion(weights="shoes").fit(bars())  # type: ignore[arg-type]
     monkeypatch.setitem(diffusion.DIGESTS, "fashion_mnist", "0")
     with pytest.raises(ValueError, match="install the project again"):
         Diffusion(weights="fashion_mnist").fit(SimpleNamespace(x=torch.rand(4, 1, 28, 28)))
