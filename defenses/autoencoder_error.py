@@ -15,7 +15,7 @@ class AutoencoderError:
     """Scores an input by its mean squared difference from its projection on a manifold of the training inputs.
 
     model: any manifold; by default an autoencoder's reconstruction as its encoder gives it. Source: Liu Z. et al. 2024,
-    section 4.1, baseline "AE-MSE"; Hawkins et al. 2002, "Outlier detection using replicator neural networks".
+    baseline "AE-MSE"; Hawkins et al. 2002, "Outlier detection using replicator neural networks".
     """
 
     role: ClassVar[Literal["detector"]] = "detector"

@@ -22,11 +22,12 @@ from harness.types import Network, Score, Spec, Split, State
 class InputComplexity:
     """Scores an image by minus its log-evidence under a variational autoencoder less the length of its compressed file, in bits.
 
-    The file holds the image in 8 bits, as PNG (of one or three channels) or packed by zlib. Lengths have no gradient: the
-    surrogate puts the sum of log(1 + |difference of neighbours| in grey levels), scaled to the lengths by least squares on
-    fit inputs. samples: as in `likelihood`. Raises ValueError for inputs that are not (B, C, H, W), TypeError for other
-    manifolds. Source: Serra et al. 2020, "Input complexity and out-of-distribution detection with likelihood-based
-    generative models", section 3 (in bits of the image, up to a constant).
+    The file holds the image in 8 bits, as PNG (of one or three channels) or packed by zlib. Lengths have no gradient:
+    the surrogate puts the sum of log(1 + |difference of neighbours| in grey levels), scaled to the lengths by least
+    squares on fit inputs. Noise makes an image complex, so that noisy and attacked images count as inliers. samples: as
+    in `likelihood`. Raises ValueError for inputs that are not (B, C, H, W), TypeError for other manifolds. Source:
+    Serra et al. 2020, "Input complexity and out-of-distribution detection with likelihood-based generative models",
+    section 3 (in bits of the image, up to a constant).
     """
 
     role: ClassVar[Literal["detector"]] = "detector"

@@ -78,16 +78,12 @@ def test_a_shift_of_another_kind_fails_by_name(tmp_path):
     assert "toy_circle is no shift of digits(classes=(0, 1, 2, 3, 4)): inputs (" in record["failed"][0]["error"]
 
 
-GREYS = ("fashion_mnist", "mnist", "kmnist")
-
-
-@pytest.mark.parametrize("inside", [*GREYS, "cifar10"])
-def test_every_pair_of_published_sets(inside):
-    sets = {name: Spec.of("dataset", name) for name in (*GREYS, "cifar10")}
+def test_every_ordered_pair_of_published_sets():
     try:
-        like = Data(sets[inside], "", "cpu").split("test").x[:5]
-        others = {name: Data(spec, "", "cpu").split("test").x[:5] for name, spec in sets.items()}
+        names = ("fashion_mnist", "mnist", "kmnist", "cifar10")
+        some = [Data(Spec.of("dataset", name), "", "cpu").split("test").x[:5] for name in names]
     except FileNotFoundError:
         pytest.skip("the published data are not at hand")
-    for x in others.values():
-        assert resized(x, like).shape == like.shape
+    for like in some:
+        for x in some:
+            assert resized(x, like).shape == like.shape
