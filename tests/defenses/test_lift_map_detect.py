@@ -95,12 +95,12 @@ def test_a_single_point_gives_the_distance_to_it_exactly(rounds: int) -> None:
 def test_overwriting_leaves_the_fill_too_near_to_the_mean(rho: float, expected: float) -> None:
     """Two correlated coordinates, the first known to be 1.5; the truth is 1.5 rho. Resampling comes nearer."""
     denoiser = gaussian_denoiser(torch.tensor([[1.0, rho], [rho, 1.0]]))
-    x = torch.tensor([1.5, 0.0]).expand(20_000, 2)
+    x = torch.tensor([1.5, 0.0]).expand(10_000, 2)
     mask = torch.tensor([1.0, 0.0])
     found = filled(denoiser, x, mask, levels(1.0, 1000), drawn(x.shape))
-    assert found[:, 1].mean() == pytest.approx(expected, abs=0.02)
+    assert found[:, 1].mean() == pytest.approx(expected, abs=0.03)
     short, again = (filled(denoiser, x, mask, levels(1.0, 50), drawn(x.shape), rounds=rounds) for rounds in (1, 5))
-    assert short[:, 1].mean() == pytest.approx({0.5: 0.389, 0.9: 0.905, 0.99: 1.250}[rho], abs=0.02)
+    assert short[:, 1].mean() == pytest.approx({0.5: 0.389, 0.9: 0.905, 0.99: 1.250}[rho], abs=0.03)
     assert short[:, 1].mean() < again[:, 1].mean() < 1.5 * rho + 0.02
 
 
