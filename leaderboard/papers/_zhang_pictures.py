@@ -62,4 +62,4 @@ def _difference(axes: Any, change: Any) -> None:
         axes.imshow(change.squeeze(), cmap="RdBu_r", vmin=-most, vmax=most)
     else:
         axes.imshow(0.5 + change / (2 * most))
-    axes.set_xlabel(f"±{most:.2f}", fontsize=7, labelpad=1)
+    axes.set_xlabel(f"±{most:.2g}", fontsize=7, labelpad=1)
