@@ -9,12 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from geometry.manifolds._training import train
+from geometry.manifolds._training import Schedule, train
 from geometry.manifolds._variational import VariationalNetwork, evidence, standard_divergence
 from geometry.manifolds.variational_autoencoder import unit_rows
 from harness.types import Network, Split, State
-
-LEAST_UPDATES = 800
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,8 @@ class VAEClassifier:
             bound = evidence(network.vae, given, noise, deviation=self.deviation, divergence=standard_divergence)
             return self.weight * cross_entropy(logits, data.y[rows]) - bound.mean()
 
-        updates = max(LEAST_UPDATES, self.epochs * (len(x) // min(self.batch_size, len(x))))
-        train(
-            network, loss, len(x), updates=updates, size=self.batch_size, rate=self.learning_rate, what="VAE classifier"
-        )
-        state = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
+        schedule = Schedule(self.epochs, self.batch_size, self.learning_rate)
+        state = train(network, loss, len(x), schedule, what="VAE classifier")
         return state | {"shape": torch.tensor(data.x.shape[1:]), "classes": torch.tensor(data.num_classes)}
 
     def load(self, state: State, *, victim: Network) -> CodeClassifier:

@@ -11,7 +11,7 @@ from torch.nn.functional import mse_loss
 from geometry.manifolds._autoencoder_network import AutoencoderNetwork
 from geometry.manifolds._decoded import DecodedManifold
 from geometry.manifolds._rows import Data, State, require_positive, rows, shape_tensor
-from geometry.manifolds._training import train
+from geometry.manifolds._training import Schedule, train
 from geometry.manifolds.pca import PCA
 
 LEAST_UPDATES = 1500
@@ -54,14 +54,13 @@ class Autoencoder:
         linear = PCA(self.dim).fit(_Rows(x[torch.randperm(len(x))[:BEGINNING].to(x.device)]))
         network = AutoencoderNetwork(shape, self.dim, self.width).to(x.device)
         network.begin(linear["mean"], linear["components"], linear["variances"])
-        updates = max(LEAST_UPDATES, self.epochs * (len(x) // min(self.batch_size, len(x))))
 
         def loss(batch: Tensor) -> Tensor:
             given = x[batch.to(x.device)]
             return mse_loss(network(given), given) / network.scale.square()
 
-        train(network, loss, len(x), updates=updates, size=self.batch_size, rate=self.learning_rate, what="autoencoder")
-        state = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
+        schedule = Schedule(self.epochs, self.batch_size, self.learning_rate, LEAST_UPDATES)
+        state = train(network, loss, len(x), schedule, what="autoencoder")
         return state | {"shape": shape_tensor(data.x)}
 
     def load(self, state: State) -> DecodedManifold:

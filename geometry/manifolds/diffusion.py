@@ -15,7 +15,7 @@ from geometry.manifolds._denoised import DenoisedManifold
 from geometry.manifolds._denoiser_network import DenoiserNetwork
 from geometry.manifolds._denoising import kept_at
 from geometry.manifolds._rows import Data, State, require_positive, shape_tensor
-from geometry.manifolds._training import train
+from geometry.manifolds._training import Schedule, train
 from geometry.manifolds.variational_autoencoder import unit_rows
 
 LEAST_UPDATES = 300
@@ -84,7 +84,6 @@ class Diffusion:
     def _train(self, network: DenoiserNetwork, x: Tensor) -> None:
         with torch.no_grad():
             network.spread.copy_(x.var(0).mean())
-        updates = max(LEAST_UPDATES, self.epochs * (len(x) // min(self.batch_size, len(x))))
         network.train()
 
         def loss(batch: Tensor) -> Tensor:
@@ -98,7 +97,8 @@ class Diffusion:
             noisy = share.sqrt() * given + (1 - share).sqrt() * noise
             return mse_loss(network(noisy, kept) / share.sqrt(), noise / share.sqrt())
 
-        train(network, loss, len(x), updates=updates, size=self.batch_size, rate=self.learning_rate, what="diffusion")
+        schedule = Schedule(self.epochs, self.batch_size, self.learning_rate, LEAST_UPDATES)
+        train(network, loss, len(x), schedule, what="diffusion")
 
     def _read(self) -> State:
         from safetensors.torch import load_file

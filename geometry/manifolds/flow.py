@@ -10,10 +10,9 @@ from torch import Tensor, nn
 
 from geometry.manifolds._decoded import DecodedManifold
 from geometry.manifolds._rows import Data, State, require_positive, rows
-from geometry.manifolds._training import train
+from geometry.manifolds._training import Schedule, train
 from geometry.manifolds.autoencoder import Autoencoder
 
-LEAST_UPDATES = 800
 _TOGETHER = 512
 
 
@@ -63,11 +62,9 @@ class Flow:
             given: Tensor = network().log_prob(standard[batch.to(standard.device)])
             return -given.mean()
 
-        updates = max(LEAST_UPDATES, self.flow_epochs * (len(codes) // min(self.batch_size, len(codes))))
-        train(
-            network, loss, len(codes), updates=updates, size=self.batch_size, rate=self.flow_learning_rate, what="flow"
-        )
-        weights = {f"flow.{name}": value.detach().clone() for name, value in network.state_dict().items()}
+        schedule = Schedule(self.flow_epochs, self.batch_size, self.flow_learning_rate)
+        trained = train(network, loss, len(codes), schedule, what="flow")
+        weights = {f"flow.{name}": value for name, value in trained.items()}
         return found | weights | {"center": center, "spread": spread}
 
     def load(self, state: State) -> FlowManifold:

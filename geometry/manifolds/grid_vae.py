@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geometry.manifolds._rows import Data, State, require_positive, shape_tensor
-from geometry.manifolds._training import train
+from geometry.manifolds._training import Schedule, train
 from geometry.manifolds._variational import (
     VariationalManifold,
     VariationalNetwork,
@@ -16,7 +16,7 @@ from geometry.manifolds._variational import (
     grid_divergence,
     log_likelihood,
 )
-from geometry.manifolds.variational_autoencoder import LEAST_UPDATES, network_of, unit_rows
+from geometry.manifolds.variational_autoencoder import network_of, unit_rows
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,8 @@ class GridVAE:
             bound = log_likelihood(given, network.decode(z), self.deviation) - divergence
             return -bound.mean() / x.shape[1]
 
-        updates = max(LEAST_UPDATES, self.epochs * (len(x) // min(self.batch_size, len(x))))
-        train(network, loss, len(x), updates=updates, size=self.batch_size, rate=self.learning_rate, what="grid VAE")
-        state = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
+        schedule = Schedule(self.epochs, self.batch_size, self.learning_rate)
+        state = train(network, loss, len(x), schedule, what="grid VAE")
         return state | {"shape": shape_tensor(data.x)}
 
     def _centers(self, data: Data) -> Tensor | None:

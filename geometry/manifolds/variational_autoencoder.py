@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 
 from geometry.manifolds._rows import Data, State, require_positive, rows, shape_tensor
-from geometry.manifolds._training import train
+from geometry.manifolds._training import Schedule, train
 from geometry.manifolds._variational import VariationalManifold, VariationalNetwork, evidence, standard_divergence
-
-LEAST_UPDATES = 800
 
 
 @dataclass(frozen=True)
@@ -55,10 +53,8 @@ class VariationalAutoencoder:
             bound = evidence(network, given, noise, deviation=self.deviation, divergence=standard_divergence)
             return -bound.mean() / x.shape[1]
 
-        updates = max(LEAST_UPDATES, self.epochs * (len(x) // min(self.batch_size, len(x))))
-        what = "variational autoencoder"
-        train(network, loss, len(x), updates=updates, size=self.batch_size, rate=self.learning_rate, what=what)
-        state = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
+        schedule = Schedule(self.epochs, self.batch_size, self.learning_rate)
+        state = train(network, loss, len(x), schedule, what="variational autoencoder")
         return state | {"shape": shape_tensor(data.x)}
 
     def load(self, state: State) -> VariationalManifold:
