@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from defenses._masks import stepped
-from defenses._noisy import Model, SameDraws, modelled
+from defenses._noisy import Model, SameDraws, modelled, require_inputs
 from geometry.manifolds._denoising import ddim_step, levels, noised
 from harness.types import Draws, Network, Spec, State
 
@@ -53,6 +53,7 @@ class Purification:
         return self._purified(x, draws, self.part.steps)
 
     def _purified(self, x: Tensor, draws: Draws, steps: int) -> Tensor:
+        require_inputs(x, self.model, "diffusion_purification")
         shares = levels(self.part.time, steps)
         z = noised(2 * x - 1, draws.normal(*x.shape[1:]).to(x), 1.0, shares[0])
         for kept_t, kept_s in pairwise(shares):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -15,11 +16,12 @@ from defenses._distances import Distance, dissimilarity, mean_square, perceptual
 from defenses._images import sides
 from defenses._lpips import lpips
 from defenses._masks import centre, checkerboard, counted, filled, fixed, patches, stepped
-from defenses._noisy import Model, SameDraws, modelled
+from defenses._noisy import Model, SameDraws, modelled, require_inputs
 from geometry.manifolds._denoising import levels, noised
 from harness.types import Draws, Network, Spec, State
 
 TOGETHER = 512  # inputs times attempts in one pass
+Try = tuple[int, Tensor]  # an attempt, and the rows of the inputs that are given it
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,10 @@ class LiftMapDetect:
     paper's 8x8). noise: instead of hiding, all of the image is given the noise of this time in (0, 1], and freed of it.
     steps: evaluations of the model in an attempt (25 in place of the paper's 1,000). rounds: 1 overwrites the shown part, more
     resample each step (RePaint). distance: mse; ssim, 1 less the similarity; features, LPIPS without learned weights on the
-    victim's activations; lpips, with the weights of that file. surrogate_steps: attackers differentiate two attempts of so
-    many steps with noise of their own, None: the score itself. Raises ValueError for images that the squares do not
-    divide. Source: Liu Z. et al. 2024, algorithms 1 and 2.
+    victim's activations; lpips, with the weights of that file. Differentiable, with the memory of one step, through the one
+    or two attempts that the median is made of. surrogate_steps: attackers differentiate two attempts of so many steps with
+    noise of their own instead. Raises ValueError for images that the squares do not divide, of another shape than the
+    model's, and with values outside [0, 1]. Source: Liu Z. et al. 2024, algorithms 1 and 2.
     """
 
     role: ClassVar[Literal["detector"]] = "detector"
@@ -47,7 +50,7 @@ class LiftMapDetect:
     rounds: int = 1
     distance: Literal["mse", "ssim", "features", "lpips"] = "mse"
     lpips: Path | None = None
-    surrogate_steps: int | None = 5
+    surrogate_steps: int | None = None
 
     def __post_init__(self) -> None:
         if min(self.side, self.steps, self.attempts, self.rounds, self.surrogate_steps or 1) < 1:
@@ -88,15 +91,18 @@ class LiftMap:
 
     def filled(self, x: Tensor, draws: Draws, attempts: range, steps: int) -> Tensor:
         """What attempts make of images: (B, C, H, W) -> (attempts * B, C, H, W) in [0, 1]."""
-        streams = [draws.stream(f"attempt {attempt}") for attempt in attempts]
-        noises = [counted(stream.stream("noise"), x) for stream in streams]
-        shares, given = levels(self.part.noise or 1.0, steps), (2 * x - 1).repeat(len(attempts), 1, 1, 1)
+        return self._made(x, draws, _tries(x, attempts), steps)
+
+    def _made(self, x: Tensor, draws: Draws, tries: Sequence[Try], steps: int) -> Tensor:
+        parts = [(attempt, x[rows], draws[rows].stream(f"attempt {attempt}")) for attempt, rows in tries]
+        noises = [counted(stream.stream("noise"), some) for _, some, stream in parts]
+        shares, given = levels(self.part.noise or 1.0, steps), 2 * torch.cat([some for _, some, _ in parts]) - 1
 
         def noise() -> Tensor:
             return torch.cat([one() for one in noises])
 
         if self.part.noise is None:
-            masks = [self.mask(x, *pair).expand(len(x), -1, -1, -1) for pair in zip(streams, attempts, strict=True)]
+            masks = [self.mask(some, stream, place).expand(len(some), -1, -1, -1) for place, some, stream in parts]
             found = filled(self.model.noise, given, torch.cat(masks), shares, noise, rounds=self.part.rounds)
         else:
             found = noised(given, noise(), 1.0, shares[0])
@@ -114,16 +120,44 @@ class LiftMap:
         mask = checkerboard(height, width, self.part.side).to(x)[None, None]
         return 1 - mask if attempt % 2 and self.part.mask == "checkerboard" else mask
 
+    def distances(self, x: Tensor, draws: Draws, tries: Sequence[Try], steps: int) -> Tensor:
+        """How far each attempt moves its images, attempt after attempt, as many together as one pass takes: (sum of rows,)."""
+        found = []
+        for some in _passes(tries):
+            rows = torch.cat([rows for _, rows in some])
+            found.append(self.distance(x[rows], self._made(x, draws, some, steps)))
+        return torch.cat(found)
+
     def _score(self, x: Tensor, draws: Draws, attempts: int, steps: int) -> Tensor:
-        """The median over attempts, as many together as one pass takes: (B,)."""
+        """The median over attempts, differentiated through those in the middle alone: (B,)."""
         sides(x, "lift_map_detect")
-        size = max(1, TOGETHER // max(1, len(x)))
-        distances = []
-        for first in range(0, attempts, size):
-            together = range(first, min(first + size, attempts))
-            found = self.filled(x, draws, together, steps)
-            distances.append(self.distance(x.repeat(len(together), 1, 1, 1), found).view(len(together), len(x)))
-        return torch.quantile(torch.cat(distances), 0.5, dim=0)
+        require_inputs(x, self.model, "lift_map_detect")
+        tries, middle = _tries(x, range(attempts)), slice((attempts - 1) // 2, attempts // 2 + 1)
+        differentiable = torch.is_grad_enabled() and x.requires_grad and len(x) > 0
+        if not differentiable or attempts <= 2:
+            found = self.distances(x, draws, tries, steps).view(attempts, len(x))
+            return found.sort(0).values[middle].mean(0)
+        with torch.no_grad():
+            chosen = self.distances(x, draws, tries, steps).view(attempts, len(x)).argsort(0)[middle]
+        tries = [(attempt, (chosen == attempt).any(0).nonzero()[:, 0]) for attempt, _ in tries]
+        found = self.distances(x, draws, [one for one in tries if len(one[1])], steps)
+        return torch.zeros(len(x)).to(x).index_add(0, torch.cat([rows for _, rows in tries]), found) / len(chosen)
+
+
+def _tries(x: Tensor, attempts: range) -> list[Try]:
+    """All images in every attempt."""
+    return [(attempt, torch.arange(len(x), device=x.device)) for attempt in attempts]
+
+
+def _passes(tries: Sequence[Try]) -> Iterator[list[Try]]:
+    """Attempts in groups of at most TOGETHER images, one attempt at least."""
+    group: list[Try] = []
+    for one in tries:
+        if group and sum(len(rows) for _, rows in group) + len(one[1]) > TOGETHER:
+            yield group
+            group = []
+        group.append(one)
+    yield group
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,3 +63,14 @@ def test_bad_parameters_and_models_are_refused() -> None:
             DiffusionPurification(**params)
     with pytest.raises(TypeError, match="such as diffusion"):
         DiffusionPurification().load({}, victim=nn.Identity(), model=object())  # type: ignore[arg-type]
+
+
+def test_inputs_that_are_not_the_models_are_refused() -> None:
+    class Shaped(Exact):
+        shape = (1, 8, 8)
+
+    part = DiffusionPurification().load({}, victim=nn.Identity(), model=Shaped(torch.ones(1)))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"one of inputs \(1, 8, 8\), not \(3, 8, 8\)"):
+        part(torch.rand(2, 3, 8, 8), draws(2))
+    with pytest.raises(ValueError, match="divide grey levels"):
+        part(255 * torch.rand(2, 1, 8, 8), draws(2))

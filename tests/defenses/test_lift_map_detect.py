@@ -114,7 +114,8 @@ def test_points_off_the_plane_of_the_data_score_higher() -> None:
     part = loaded(model, side=1, attempts=4, steps=10)
 
     def share(size: float) -> float:
-        near, far = part(inside, draws(inside)), part(inside + size * noise, draws(inside, "far"))
+        moved = (inside + size * noise).clamp(0, 1)
+        near, far = part(inside, draws(inside)), part(moved, draws(inside, "far"))
         return float((far[:, None] > near).float().mean())
 
     assert share(0.0) == pytest.approx(0.5, abs=0.1)
@@ -136,13 +137,36 @@ def test_scores_do_not_depend_on_companions_and_noise_is_the_inputs_own() -> Non
     assert not torch.allclose(part(x, draws(x, "other")), score)
 
 
-def test_gradients_are_those_of_the_score() -> None:
-    x = images(2).double()
-    part = loaded(Exact(gaussian_denoiser(torch.tensor(0.3))), side=2, attempts=2, steps=4, surrogate_steps=None)
+@pytest.mark.parametrize("attempts", [1, 2, 3, 4])
+def test_gradients_are_those_of_the_score(attempts: int) -> None:
+    """Of the attempts in the middle alone, whichever these are."""
+    x = images(3).double()
+    part = loaded(Exact(gaussian_denoiser(torch.tensor(0.3))), side=2, attempts=attempts, steps=4)
     assert not hasattr(part, "surrogate")
     assert torch.autograd.gradcheck(lambda z: part(z, draws(z)), x.requires_grad_())
-    short = loaded(Exact(gaussian_denoiser(torch.tensor(0.3))), side=2, attempts=4, steps=9)
-    short.surrogate(x).sum().backward()
+    every = part.distances(x, draws(x), [(place, torch.arange(3)) for place in range(attempts)], 4).view(attempts, 3)
+    torch.testing.assert_close(part(x, draws(x)), torch.quantile(every, 0.5, dim=0))
+
+
+def test_fewer_attempts_are_differentiated_than_scored() -> None:
+    """Evaluations with a gradient, by the number of images: two attempts of six, each computed again on the way back."""
+    passed = {True: 0, False: 0}
+    exact = gaussian_denoiser(torch.tensor(0.3))
+
+    def noise(z: Tensor, kept: float) -> Tensor:
+        passed[torch.is_grad_enabled() and z.requires_grad] += len(z)
+        return exact(z, kept)
+
+    x = images(5).requires_grad_()
+    loaded(Exact(noise), side=2, attempts=6, steps=3)(x, draws(x)).sum().backward()
+    assert passed[False] >= 5 * 6 * 3
+    assert passed[True] <= 2 * 5 * 2 * 3
+
+
+def test_a_shorter_score_is_differentiated_where_that_is_asked_for() -> None:
+    x = images(2).requires_grad_()
+    part = loaded(Exact(gaussian_denoiser(torch.tensor(0.3))), side=2, attempts=4, steps=9, surrogate_steps=5)
+    part.surrogate(x).sum().backward()
     assert x.grad is not None
     assert x.grad.flatten(1).any(1).all()
 
@@ -222,14 +246,50 @@ def test_the_contract_is_kept_with_few_steps(monkeypatch) -> None:
         assert test(spec) is None
 
 
-def test_bad_inputs_are_refused() -> None:
-    part = loaded(point(torch.zeros(1, 8, 8)))
-    with pytest.raises(ValueError, match="takes images"):
-        part(torch.rand(3, 8), draws(torch.rand(3)))
+class Shaped(Exact):
+    """A model that knows what images it is of."""
+
+    shape = (1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (torch.rand(3, 8), "takes images"),
+        (torch.rand(3, 3, 8, 8), r"one of inputs \(1, 8, 8\), not \(3, 8, 8\); resize them"),
+        (torch.rand(3, 1, 12, 12), r"not \(1, 12, 12\)"),
+        (255 * torch.ones(3, 1, 8, 8), r"values in \[0, 1\], not from 255 to 255; divide"),
+        (torch.rand(3, 1, 8, 8) - 0.5, "takes values in"),
+        (torch.full((3, 1, 8, 8), torch.nan), "takes values in"),
+    ],
+)
+def test_bad_inputs_are_refused(x: Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        loaded(Shaped(gaussian_denoiser(torch.ones(1))), side=2)(x, draws(x))
+
+
+@pytest.mark.parametrize("noise", [None, 0.5])
+@pytest.mark.parametrize("x", [torch.zeros(2, 1, 8, 8), torch.ones(1, 1, 8, 8), torch.rand(0, 1, 8, 8)])
+def test_black_and_white_images_and_batches_of_one_and_of_none_have_scores(x: Tensor, noise: float | None) -> None:
+    for distance in ("mse", "ssim"):
+        part = loaded(Shaped(gaussian_denoiser(torch.tensor(0.3))), side=2, steps=2, distance=distance, noise=noise)
+        score = part(x, draws(x))
+        assert score.shape == (len(x),)
+        assert score.isfinite().all()
+        copy = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(part(copy, draws(x)).sum(), copy)
+        assert gradient.isfinite().all()
+
+
+def test_bad_parameters_and_models_are_refused() -> None:
     with pytest.raises(TypeError, match="such as diffusion, not object"):
         loaded(object())
     with pytest.raises(ValueError, match="torch module"):
         LiftMapDetect(distance="features").load({}, victim=lambda x: x, model=point(torch.zeros(1)))  # type: ignore
-    for params, message in (({"attempts": 0}, "at least"), ({"noise": 1.5}, "time of the noise")):
+    for params, message in (
+        ({"attempts": 0}, "at least"),
+        ({"noise": 1.5}, "time of the noise"),
+        ({"noise": 0.0}, "time"),
+    ):
         with pytest.raises(ValueError, match=message):
             LiftMapDetect(**params)
