@@ -11,7 +11,16 @@ from harness import registry
 from harness.check import check
 
 SLOW = {"resnet18", "timm", "torchvision", "lift_map_detect"}  # minutes, or a name after the slash: see their own tests
-DATA = {"arrays", "image_folder", "mnist", "kmnist", "fashion_mnist", "rotated_fashion", "cifar10"}  # need files
+DATA = {
+    "arrays",
+    "image_folder",
+    "mnist",
+    "kmnist",
+    "fashion_mnist",
+    "rotated_fashion",
+    "cifar10",
+    "brain92",
+}  # need files
 NAMES = [
     (kind, name)
     for kind in ("defense", "attack", "victim", "dataset", "shift", "manifold")

@@ -143,5 +143,5 @@ def _pairs(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     _require(first, second)
     dtype = torch.promote_types(first.dtype, second.dtype)
     one, two = (pair_vector(matrix.to(dtype)) for matrix in (first, second))
-    shape = torch.broadcast_shapes(one.shape, two.shape)
-    return one.expand(shape), two.expand(shape)
+    leading = (one[..., 0] + two[..., 0]).shape
+    return one.expand(*leading, -1), two.expand(*leading, -1)
