@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,7 +38,7 @@ class Tu:
     patch_pgd: Spec = Spec.of("attack", "patch_pgd", height=8, width=8, row=10, column=10, steps=30)
     patch_nag: Spec = Spec.of("attack", "patch_nag", height=8, width=8, row=10, column=10, steps=30)
     side: int = 8
-    numbers: tuple[int, ...] = (16, 64)
+    numbers: tuple[int, ...] = (4, 8, 16, 32, 64)
     inputs: int = 200
 
     def run(self, *, dataset: Data, patch_pgd: Attack, patch_nag: Attack) -> Tables:
@@ -58,7 +60,7 @@ class Tu:
 
 def studies() -> list[Spec]:
     """What `leaderboard paper tu` runs."""
-    return [Spec.of("study", "tu")]
+    return [Spec.of("study", name) for name in ("tu", "tu_points", "tu_densities", "tu_grid")]
 
 
 def report(results: list[Tables]) -> str:
@@ -66,3 +68,9 @@ def report(results: list[Tables]) -> str:
     # By name, not by an import statement: the wording of a report is no part of a study's key.
     text: str = importlib.import_module("leaderboard.papers._tu_report").report(results)
     return text
+
+
+def draw(folder: Path, results: Sequence[Tables]) -> list[tuple[str, Path]]:
+    """Samplers, densities, grids, traversals and accuracy by steps: titles and files in the folder."""
+    found: list[tuple[str, Path]] = importlib.import_module("leaderboard.papers._tu_pictures").draw(folder, results)
+    return found

@@ -8,7 +8,7 @@ import pytest
 
 from harness.api import study
 from harness.types import Spec
-from leaderboard.papers.tu import report, studies
+from leaderboard.papers.tu import draw, report, studies
 
 PATCH = {"height": 3, "width": 4, "row": 2, "column": 2, "steps": 4}
 
@@ -41,4 +41,10 @@ def test_the_report_shows_ours_beside_theirs(tables):
     assert "| attack | attacker | no purification | 1 steps | 3 steps |" in text
     assert "3x4 pixels" in text
     assert "75.75" in text
-    assert [spec.name for spec in studies()] == ["tu"]
+    assert [spec.name for spec in studies()] == ["tu", "tu_points", "tu_densities", "tu_grid"]
+
+
+def test_accuracy_by_steps_is_drawn(tables, tmp_path):
+    ((title, path),) = draw(tmp_path, [tables])
+    assert "number of purification steps" in title
+    assert path.stat().st_size > 5000
