@@ -20,6 +20,7 @@ from harness.plan import Pipeline, Task
 from harness.rounding import distance, inside, to_levels
 from harness.spec import build, label
 from harness.system import ContractError, System, answers, calibrate
+from harness.training import kept
 from harness.types import Draws, Split, State
 
 _JUDGED = ("label", "prediction", "margin", "accepted", "distance", "valid", "attacked")
@@ -59,12 +60,12 @@ def fit(task: Task, loader: Loader) -> tuple[State, Facts]:
     if task.pipeline is not None:
         inputs["victim"] = loader.classifier(task.pipeline)
         data = _through(task.pipeline, data, loader) if detects else data
-    with seeded(task.key):
+    with seeded(task.key), kept(loader.store.folder, task.key, built.fit, task.label) as (given, told):
         data = Split(data.x, data.y, data.index, data.num_classes, data.levels, CounterDraws(task.key, data.index))
-        state = built.fit(data, **inputs)
+        state = built.fit(data, **inputs, **given)
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ContractError(f"{part.spec.name}: fit gives {type(state).__name__}; expected a dict of tensors")
-    return state, {"parameters": sum(v.numel() for v in state.values())}
+    return state, {"parameters": sum(v.numel() for v in state.values()), **told}
 
 
 def _through(pipeline: Pipeline, data: Split, loader: Loader) -> Split:

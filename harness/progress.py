@@ -68,3 +68,24 @@ def steps(items: Iterable[T], description: str, total: int | None = None) -> Ite
             progress.advance(bar)
     finally:
         progress.remove_task(bar)
+
+
+class Bar:
+    """A bar that is set from outside, for loops that are not an iterator's; nothing where none are shown."""
+
+    def __init__(self, description: str) -> None:
+        self._progress = _shown[-1] if _shown else None
+        self._description = description
+        self._bar = self._progress.add_task(description, total=None) if self._progress else None
+
+    def show(self, done: int, total: int | None, words: str = "") -> None:
+        """So much is done of `total`, with words beside the description."""
+        if self._progress is not None and self._bar is not None:
+            text = f"{self._description}, {words}" if words else self._description
+            self._progress.update(self._bar, completed=done, total=total, description=text)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None and self._bar is not None:
+            self._progress.remove_task(self._bar)
+            self._bar = None

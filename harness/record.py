@@ -146,6 +146,7 @@ def build_record(
             "checks": [],
             "shifts": [],
             "risks": [],
+            "training": [],
             "per_input": {},
             "gallery": [],
         }
@@ -213,6 +214,7 @@ def _figures(plan: Plan, found: Evidence, store: Store) -> dict[str, Any]:
         "cells": cells(found, store),
         "checks": cells(found, store, checks=True),
         "shifts": shifts(outcomes),
+        "training": trainings(found, store),
         "risks": [found for found in (decomposition(outcomes, threat) for threat in threats(plan)) if found],
         "per_input": {}
         if per_input is None
@@ -318,8 +320,18 @@ def costs(found: Evidence, store: Store) -> dict[str, Any]:
     """Seconds of all tasks behind a system (shared ones included), passes per input."""
     keys = {key for task in found.tasks for key in (task.key, *task.inputs)}
     total = _cost(sorted(keys), store)
-    fits = [record for record in (store.record(key) for key in keys) if record and record["kind"] == "fit"]
-    return total | {"parameters": sum(int(record["facts"].get("parameters", 0)) for record in fits)}
+    return total | {"parameters": sum(int(fit["facts"].get("parameters", 0)) for fit in _fits(found, store))}
+
+
+def trainings(found: Evidence, store: Store) -> list[dict[str, Any]]:
+    """The loss curve of every fit behind a system that reported one: label, steps and losses."""
+    curves = [(fit["label"], fit["facts"]["training"]) for fit in _fits(found, store) if "training" in fit["facts"]]
+    return [{"label": label, **curve} for label, curve in sorted(curves, key=lambda each: each[0])]
+
+
+def _fits(found: Evidence, store: Store) -> list[dict[str, Any]]:
+    keys = {key for task in found.tasks for key in (task.key, *task.inputs)}
+    return [record for record in (store.record(key) for key in sorted(keys)) if record and record["kind"] == "fit"]
 
 
 @lru_cache(maxsize=1)

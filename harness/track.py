@@ -153,6 +153,8 @@ class Tracker:
         from mlflow.entities import Metric, Param, RunTag
 
         now = int(time.time() * 1000)
+        for name, points in content.curves.items():
+            self.server.log_batch(run, metrics=[Metric(name, value, now, step) for step, value in points])
         self.server.log_batch(
             run,
             metrics=[Metric(name, value, now, 0) for name, value in content.metrics.items()],

@@ -26,6 +26,7 @@ class Content:
     tags: dict[str, str]
     params: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    curves: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
 
 
 def identity(record: Record) -> str:
@@ -70,7 +71,17 @@ def system_run(record: Record) -> Content:
         {name: value[:TAG] for name, value in tags.items()},
         {_allowed(name): value[:PARAM] for name, value in params.items()},
         _finite(numbers),
+        _curves(record),
     )
+
+
+def _curves(record: Record) -> dict[str, list[tuple[int, float]]]:
+    """The losses of the fits behind a system by step, under names such as `loss/fit cnn on digits`."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for fit in record.get("training", []):
+        name = f"loss/{_allowed(short(str(fit['label']), 200))}"
+        curves[name] = [(s, v) for s, v in zip(fit["steps"], fit["losses"], strict=True) if math.isfinite(v)]
+    return curves
 
 
 def cell_run(record: Record, cell: Record) -> Content:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 State = dict[str, "Tensor"]
+Checkpoint = Mapping[str, Any]  # of a training: nested dicts, lists and tuples of tensors, numbers, texts and None
 Part = Literal["train", "fit", "calibrate", "test"]
 Norm = Literal["linf", "l2", "l1", "l0", "patch"]
 Knowledge = Literal["oblivious", "adaptive"]
@@ -252,6 +253,22 @@ class Dataset(Protocol):
 
     def split(self, part: Part, /) -> Split:
         """One of the four parts; the order of `test` is fixed, so that its first n inputs are the official n."""
+        ...
+
+
+class Training(Protocol):
+    """What looks after a training; given to a part whose `fit` has a keyword parameter `training`, None elsewhere."""
+
+    def resumed(self) -> Checkpoint | None:
+        """The last state that was saved under the same task, also by a process that was killed; None where there is none."""
+        ...
+
+    def save(self, state: Callable[[], Checkpoint], *, now: bool = False) -> None:
+        """Save what `state` gives; it is called only where the last time is long ago, or `now`."""
+        ...
+
+    def report(self, step: int, loss: float, total: int | None = None) -> None:
+        """The loss after so many steps, of `total`: for the record's curve and for a bar of progress."""
         ...
 
 

@@ -11,7 +11,7 @@ from torch.nn.functional import mse_loss
 from geometry.manifolds._autoencoder_network import AutoencoderNetwork
 from geometry.manifolds._decoded import DecodedManifold
 from geometry.manifolds._rows import Data, State, require_positive, rows, shape_tensor
-from geometry.manifolds._training import Schedule, train
+from geometry.manifolds._training import Schedule, Training, train
 from geometry.manifolds.pca import PCA
 
 LEAST_UPDATES = 1500
@@ -43,7 +43,7 @@ class Autoencoder:
         if self.refinements < 0:
             raise ValueError(f"refinements must be at least 0, not {self.refinements}")
 
-    def fit(self, data: Data) -> State:
+    def fit(self, data: Data, *, training: Training | None = None) -> State:
         """Weights, float32, trained with numbers from torch's global generator.
 
         Raises ValueError for one point, for points that are all the same, for numbers that are not finite, for a dim larger
@@ -60,7 +60,7 @@ class Autoencoder:
             return mse_loss(network(given), given) / network.scale.square()
 
         schedule = Schedule(self.epochs, self.batch_size, self.learning_rate, LEAST_UPDATES)
-        state = train(network, loss, len(x), schedule, what="autoencoder")
+        state = train(network, loss, len(x), schedule, what="autoencoder", training=training)
         return state | {"shape": shape_tensor(data.x)}
 
     def load(self, state: State) -> DecodedManifold:

@@ -15,7 +15,7 @@ from geometry.manifolds._denoised import DenoisedManifold
 from geometry.manifolds._denoiser_network import DenoiserNetwork
 from geometry.manifolds._denoising import kept_at
 from geometry.manifolds._rows import Data, State, require_positive, shape_tensor
-from geometry.manifolds._training import Schedule, train
+from geometry.manifolds._training import Schedule, Training, train
 from geometry.manifolds.variational_autoencoder import unit_rows
 
 LEAST_UPDATES = 300
@@ -59,7 +59,7 @@ class Diffusion:
         if not 0 < self.time <= 1:
             raise ValueError(f"time must lie in (0, 1], not {self.time}")
 
-    def fit(self, data: Data) -> State:
+    def fit(self, data: Data, *, training: Training | None = None) -> State:
         """Weights, float32, trained with numbers from torch's global generator, or read.
 
         Raises ValueError for fewer than two inputs, values outside [0, 1] and nan, for a loss that diverges, and for weights
@@ -71,7 +71,7 @@ class Diffusion:
             network = _network(self._read(), shape)
         else:
             network = DenoiserNetwork(shape, self.width, self.patch).to(x.device)
-            self._train(network, x)
+            self._train(network, x, training)
         state = {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
         return state | {"shape": shape_tensor(data.x)}
 
@@ -81,7 +81,7 @@ class Diffusion:
         network = _network(state, shape).eval().requires_grad_(False)
         return DenoisedManifold(network, shape, self.dim, self.time, self.iterations)
 
-    def _train(self, network: DenoiserNetwork, x: Tensor) -> None:
+    def _train(self, network: DenoiserNetwork, x: Tensor, training: Training | None) -> None:
         with torch.no_grad():
             network.spread.copy_(x.var(0).mean())
         network.train()
@@ -98,7 +98,7 @@ class Diffusion:
             return mse_loss(network(noisy, kept) / share.sqrt(), noise / share.sqrt())
 
         schedule = Schedule(self.epochs, self.batch_size, self.learning_rate, LEAST_UPDATES)
-        train(network, loss, len(x), schedule, what="diffusion")
+        train(network, loss, len(x), schedule, what="diffusion", training=training)
 
     def _read(self) -> State:
         from safetensors.torch import load_file

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from geometry.manifolds._decoded import DecodedManifold
 from geometry.manifolds._rows import Data, State, require_positive, rows
-from geometry.manifolds._training import Schedule, train
+from geometry.manifolds._training import Schedule, Training, train
 from geometry.manifolds.autoencoder import Autoencoder
 
 _TOGETHER = 512
@@ -48,9 +48,9 @@ class Flow:
     def _autoencoder(self) -> Autoencoder:
         return Autoencoder(self.dim, self.width, self.epochs, self.batch_size, self.learning_rate, self.refinements)
 
-    def fit(self, data: Data) -> State:
+    def fit(self, data: Data, *, training: Training | None = None) -> State:
         """Weights of autoencoder and flow, with the codes' mean and deviation; raises ValueError as `autoencoder` does."""
-        found = self._autoencoder().fit(data)
+        found = self._autoencoder().fit(data, training=training)
         decoded = self._autoencoder().load(found)
         with torch.no_grad():
             codes = torch.cat([decoded.encode(part.float()) for part in torch.split(data.x.detach(), _TOGETHER)])
@@ -63,7 +63,7 @@ class Flow:
             return -given.mean()
 
         schedule = Schedule(self.flow_epochs, self.batch_size, self.flow_learning_rate)
-        trained = train(network, loss, len(codes), schedule, what="flow")
+        trained = train(network, loss, len(codes), schedule, what="flow", training=training)
         weights = {f"flow.{name}": value for name, value in trained.items()}
         return found | weights | {"center": center, "spread": spread}
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geometry.manifolds._rows import Data, State, require_positive, shape_tensor
-from geometry.manifolds._training import Schedule, train
+from geometry.manifolds._training import Schedule, Training, train
 from geometry.manifolds._variational import (
     VariationalManifold,
     VariationalNetwork,
@@ -59,7 +59,7 @@ class GridVAE:
         if self.refinements < 0:
             raise ValueError(f"refinements must be at least 0, not {self.refinements}")
 
-    def fit(self, data: Data) -> State:
+    def fit(self, data: Data, *, training: Training | None = None) -> State:
         """Weights, float32, trained with numbers from torch's global generator.
 
         Raises ValueError as `variational_autoencoder` does, and for attributes without classes or with fewer rows than those.
@@ -80,7 +80,7 @@ class GridVAE:
             return -bound.mean() / x.shape[1]
 
         schedule = Schedule(self.epochs, self.batch_size, self.learning_rate)
-        state = train(network, loss, len(x), schedule, what="grid VAE")
+        state = train(network, loss, len(x), schedule, what="grid VAE", training=training)
         return state | {"shape": shape_tensor(data.x)}
 
     def _centers(self, data: Data) -> Tensor | None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geometry.manifolds._rows import Data, State, require_positive, rows, shape_tensor
-from geometry.manifolds._training import Schedule, train
+from geometry.manifolds._training import Schedule, Training, train
 from geometry.manifolds._variational import VariationalManifold, VariationalNetwork, evidence, standard_divergence
 
 
@@ -42,7 +42,7 @@ class VariationalAutoencoder:
         if self.refinements < 0:
             raise ValueError(f"refinements must be at least 0, not {self.refinements}")
 
-    def fit(self, data: Data) -> State:
+    def fit(self, data: Data, *, training: Training | None = None) -> State:
         """Weights, float32, trained with numbers from torch's global generator; raises ValueError as `unit_rows` does."""
         x = unit_rows(data.x)
         network = VariationalNetwork(tuple(data.x.shape[1:]), self.dim, self.width).to(x.device)
@@ -54,7 +54,7 @@ class VariationalAutoencoder:
             return -bound.mean() / x.shape[1]
 
         schedule = Schedule(self.epochs, self.batch_size, self.learning_rate)
-        state = train(network, loss, len(x), schedule, what="variational autoencoder")
+        state = train(network, loss, len(x), schedule, what="variational autoencoder", training=training)
         return state | {"shape": shape_tensor(data.x)}
 
     def load(self, state: State) -> VariationalManifold:

@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from harness.types import Network, Split, State
+from harness.types import Network, Split, State, Training
 from harness.victims._training import Recipe, train
 
 Shape = tuple[int, ...]
@@ -61,14 +61,22 @@ class Classifier(nn.Module):
         self.deviation.copy_(torch.where(deviation > 0, deviation, 1.0).view_as(self.deviation))
 
 
-def fitted(build: Build, data: Split, *, recipe: Recipe, weights: Path | None = None, title: str = "training") -> State:
+def fitted(
+    build: Build,
+    data: Split,
+    *,
+    recipe: Recipe,
+    weights: Path | None = None,
+    title: str = "training",
+    training: Training | None = None,
+) -> State:
     """Build a network for the data, train it or read its weights, and give its state, on the device of the data."""
     shape = tuple(data.x.shape[1:])
     network = build(shape, data.num_classes).to(data.x.device)
     _check(network, data)
     network.standardize(data.x)
     if weights is None:
-        train(network, data, recipe=recipe, title=title)
+        train(network, data, recipe=recipe, title=title, training=training)
     else:
         read_weights(network, weights)
     state = {name: tensor.detach().contiguous() for name, tensor in network.state_dict().items()}

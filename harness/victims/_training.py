@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import islice
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from harness import progress
-from harness.types import Split
+from harness.types import Checkpoint, Split, Training
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+
+_TOLD = 5  # steps between two reports of the loss
 
 
 @dataclass(frozen=True)
@@ -43,37 +44,96 @@ class Recipe:
 
 
 def train(
-    network: nn.Module, data: Split, *, recipe: Recipe, loss: Loss = functional.cross_entropy, title: str = "training"
+    network: nn.Module,
+    data: Split,
+    *,
+    recipe: Recipe,
+    loss: Loss = functional.cross_entropy,
+    title: str = "training",
+    training: Training | None = None,
 ) -> None:
     """Train a network in place, on the device of the data, with numbers from torch's global generator.
 
-    One-cycle schedule (Smith and Topin 2019, "Super-convergence"). Raises ValueError when the loss is not finite.
+    One-cycle schedule (Smith and Topin 2019, "Super-convergence"). `training` keeps the state every now and then, and a state
+    that it has is gone on from. Raises ValueError when the loss is not finite.
     """
-    steps = recipe.steps(len(data))
-    optimizer = recipe.optimizer(network.parameters())
-    peak = optimizer.param_groups[0]["lr"]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps + 1, pct_start=0.2)
+    steps, size = recipe.steps(len(data)), recipe.batch(len(data))
+    run = _Run(network, recipe, steps, data.y.device)
+    if training is not None and (before := training.resumed()) is not None:
+        run.restore(before)
     network.train()
+    bar = progress.Bar(title) if training is None else None
     value = torch.zeros(())
-    batches = islice(_batches(data.y, recipe.batch(len(data))), steps)
-    for rows in progress.steps(batches, title, total=steps):
+    while run.step < steps:
+        rows = run.rows(len(data), size)
         x = augmented(data.x[rows], shift=recipe.shift, flip=recipe.flip)
         value = loss(network(x), data.y[rows])
-        optimizer.zero_grad()
-        value.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
+        run.descend(value)
+        if bar is not None:
+            bar.show(run.step, steps)
+        if training is not None:
+            if run.step % _TOLD == 0 or run.step == steps:
+                training.report(run.step, float(value.detach()), steps)
+            training.save(run.state)
+    if bar is not None:
+        bar.close()
     network.eval()
     last = float(value.detach())
     if not math.isfinite(last):
-        raise ValueError(f"{title}: the loss is {last} after {steps} steps; lower learning_rate (it is {peak:g})")
+        raise ValueError(f"{title}: the loss is {last} after {steps} steps; lower learning_rate (it is {run.peak:g})")
 
 
-def _batches(y: Tensor, size: int) -> Iterator[Tensor]:
-    """Rows of whole batches in random order, without end; a pass leaves out the inputs that fill no batch."""
-    while True:
-        order = torch.randperm(len(y), device=y.device)
-        yield from order[: len(y) // size * size].view(-1, size)
+class _Run:
+    """All that changes while a network is trained."""
+
+    def __init__(self, network: nn.Module, recipe: Recipe, steps: int, device: torch.device) -> None:
+        self.network, self.device = network, device
+        self.optimizer = recipe.optimizer(network.parameters())
+        self.peak = float(self.optimizer.param_groups[0]["lr"])
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, self.peak, total_steps=steps + 1, pct_start=0.2
+        )
+        self.waiting = torch.empty(0, 0, dtype=torch.int64, device=device)
+        self.step = 0
+
+    def rows(self, number: int, size: int) -> Tensor:
+        """Rows of the next batch: whole batches in random order; a pass leaves out the inputs that fill no batch."""
+        if not len(self.waiting):
+            order = torch.randperm(number, device=self.device)
+            self.waiting = order[: number // size * size].view(-1, size)
+        first, self.waiting = self.waiting[0], self.waiting[1:]
+        return first
+
+    def descend(self, value: Tensor) -> None:
+        """One step down the gradient of a loss."""
+        self.optimizer.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.schedule.step()
+        self.step += 1
+
+    def state(self) -> Checkpoint:
+        """Weights, moments, learning rate, the batches that wait, and the generators."""
+        cuda = self.device.type == "cuda"
+        return {
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "waiting": self.waiting,
+            "generator": torch.get_rng_state(),
+            "device generator": torch.cuda.get_rng_state(self.device) if cuda else None,
+        }
+
+    def restore(self, state: Checkpoint) -> None:
+        """As it was when the state was saved."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(dict(state["optimizer"]))
+        self.schedule.load_state_dict(dict(state["schedule"]))
+        self.waiting, self.step = state["waiting"].to(self.device), int(state["step"])
+        torch.set_rng_state(state["generator"])
+        if state["device generator"] is not None:
+            torch.cuda.set_rng_state(state["device generator"], self.device)
 
 
 def augmented(x: Tensor, *, shift: float, flip: bool) -> Tensor:

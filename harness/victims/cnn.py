@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from harness.types import Network, Split, State
+from harness.types import Network, Split, State, Training
 from harness.victims._classifier import Classifier, Shape, fitted, image_shape, loaded
 from harness.victims._training import Recipe, adam
 
@@ -34,11 +34,11 @@ class CNN:
     weights: Path | None = None
     seed: int = 0
 
-    def fit(self, data: Split) -> State:
+    def fit(self, data: Split, *, training: Training | None = None) -> State:
         """Train, or read the weights."""
         optimizer = adam(self.learning_rate, self.weight_decay)
         recipe = Recipe(optimizer, self.epochs, self.batch_size, shift=self.shift, flip=self.flip)
-        return fitted(self._build, data, recipe=recipe, weights=self.weights, title="training cnn")
+        return fitted(self._build, data, recipe=recipe, weights=self.weights, title="training cnn", training=training)
 
     def load(self, state: State) -> Network:
         """The network of a state."""

@@ -10,7 +10,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-from harness.types import Network, Split, State
+from harness.types import Network, Split, State, Training
 from harness.victims._classifier import Classifier, Shape, fitted, image_shape, loaded
 from harness.victims._training import Recipe, momentum
 
@@ -36,11 +36,13 @@ class ResNet18:
     weights: Path | None = None
     seed: int = 0
 
-    def fit(self, data: Split) -> State:
+    def fit(self, data: Split, *, training: Training | None = None) -> State:
         """Train, or read the weights."""
         optimizer = momentum(self.learning_rate, self.weight_decay)
         recipe = Recipe(optimizer, self.epochs, self.batch_size, shift=self.shift, flip=self.flip)
-        return fitted(self._build, data, recipe=recipe, weights=self.weights, title="training resnet18")
+        return fitted(
+            self._build, data, recipe=recipe, weights=self.weights, title="training resnet18", training=training
+        )
 
     def load(self, state: State) -> Network:
         """The network of a state."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from harness.types import Network, Split, State
+from harness.types import Network, Split, State, Training
 from harness.victims._classifier import Classifier, Shape, fitted, image_shape, loaded
 from harness.victims._training import Recipe, adam
 
@@ -29,10 +29,12 @@ class SmallCNN:
     weights: Path | None = None
     seed: int = 0
 
-    def fit(self, data: Split) -> State:
+    def fit(self, data: Split, *, training: Training | None = None) -> State:
         """Train, or read the weights."""
         recipe = Recipe(adam(self.learning_rate, self.weight_decay), self.epochs, self.batch_size)
-        return fitted(self._build, data, recipe=recipe, weights=self.weights, title="training small_cnn")
+        return fitted(
+            self._build, data, recipe=recipe, weights=self.weights, title="training small_cnn", training=training
+        )
 
     def load(self, state: State) -> Network:
         """The network of a state."""

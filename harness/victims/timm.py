@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from harness.types import Network, Split, State
+from harness.types import Network, Split, State, Training
 from harness.victims._classifier import Classifier, Shape, fitted, image_shape, loaded
 from harness.victims._foreign import Adapt, unknown
 from harness.victims._training import Recipe, adam
@@ -40,12 +40,19 @@ class Timm:
     weights: Path | None = None
     seed: int = 0
 
-    def fit(self, data: Split) -> State:
+    def fit(self, data: Split, *, training: Training | None = None) -> State:
         """Train, or read the weights."""
         optimizer = adam(self.learning_rate, self.weight_decay)
         recipe = Recipe(optimizer, self.epochs, self.batch_size, shift=self.shift, flip=self.flip)
         build = self._build_pretrained if self.pretrained and self.weights is None else self._build
-        return fitted(build, data, recipe=recipe, weights=self.weights, title=f"training timm/{self.architecture}")
+        return fitted(
+            build,
+            data,
+            recipe=recipe,
+            weights=self.weights,
+            title=f"training timm/{self.architecture}",
+            training=training,
+        )
 
     def load(self, state: State) -> Network:
         """The network of a state."""

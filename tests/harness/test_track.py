@@ -180,3 +180,17 @@ def test_short():
     assert short("gaussian_blur") == "gaussian_blur"
     assert short("blur + svm(canonical=cnn(seed=1), epsilon=0.2)", 20) == "blur + svm(…)"
     assert short("x" * 30, 10) == "x" * 9 + "…"
+
+
+def test_losses_are_written_by_step(tracker):
+    fits = [
+        {"label": "fit cnn(epochs=[2]) on digits", "steps": [10, 20, 30], "losses": [2.0, float("nan"), 0.5]},
+        {"label": "fit flow on digits", "steps": [5], "losses": [1.5]},
+    ]
+    assert tracker.write(record(suite="losses", training=fits))
+    (system,) = runs(tracker, "losses", "tags.level = 'system'")
+    name = "loss/fit cnn_epochs__2__ on digits"
+    points = tracker.server.get_metric_history(system.info.run_id, name)
+    assert [(point.step, point.value) for point in points] == [(10, 2.0), (30, 0.5)]
+    assert system.data.metrics["loss/fit flow on digits"] == 1.5
+    assert system.data.metrics["robust_accuracy"] == 50.0
