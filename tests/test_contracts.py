@@ -20,6 +20,7 @@ DATA = {
     "rotated_fashion",
     "cifar10",
     "brain92",
+    "brain_volumes",
 }  # need files
 NAMES = [
     (kind, name)

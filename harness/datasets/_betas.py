@@ -1,7 +1,6 @@
 """Patterns of a brain region from NIfTI volumes of betas, one a trial, as BOLD5000 (release 2, GLMsingle) has them.
 
-Needs nibabel: `pip install 'adversarial-robustness-harness[brain]'`. A matrix of dissimilarities is then
-`dissimilarity_matrix(region_patterns(..).patterns)`, and that of several people `mean_over_subjects`.
+Needs nibabel: `pip install 'adversarial-robustness-harness[brain]'`. brain_volumes makes a data set of them.
 """
 
 from __future__ import annotations

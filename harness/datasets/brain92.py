@@ -116,6 +116,17 @@ class Brain92:
             return content.matrices[region].clone()
         return torch.stack([content.matrices[name] for name in names]).mean(0)
 
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """The published matrices, of people first."""
+        return ("human_it", "monkey_it")
+
+    def people(self, region: str) -> Tensor:
+        """Each person's matrix in a region (R, 92, 92); R is 0 for monkeys, whose neurons were pooled."""
+        if region != "human_it":
+            return self.matrix(region)[None][:0]
+        return torch.stack([self.matrix(f"{region}_{subject}") for subject in SUBJECTS])
+
     def category(self, name: str) -> Tensor:
         """Which of the 92 images are of a category of the file, such as animate or face: (92,) booleans."""
         known = _content(stamps(self.files())).categories

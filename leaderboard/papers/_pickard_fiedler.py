@@ -25,9 +25,10 @@ Row = dict[str, Any]
 Pair = tuple[str, Tensor, Tensor]  # name, the images (n,), which of them are of the second category (n,)
 
 
-def pairs(labels: Tensor, names: Sequence[str], animate: Tensor) -> Iterator[Pair]:
-    """Animate against inanimate, and each two categories."""
-    yield "animate-inanimate", torch.arange(len(labels)), animate
+def pairs(labels: Tensor, names: Sequence[str], animate: Tensor | None) -> Iterator[Pair]:
+    """Animate against inanimate, if that is known, and each two categories."""
+    if animate is not None:
+        yield "animate-inanimate", torch.arange(len(labels)), animate
     for one, two in itertools.combinations(range(len(names)), 2):
         rows = torch.isin(labels, torch.tensor([one, two])).nonzero()[:, 0]
         yield f"{names[one]}-{names[two]}", rows, labels[rows] == two

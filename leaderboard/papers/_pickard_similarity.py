@@ -50,10 +50,10 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class Brain:
-    """Regions' matrices (92, 92) by name, each person's (R, 92, 92), and the categories (92,)."""
+    """Regions' matrices (N, N) and each person's (R, N, N) by name, R of 0 where there are none, and the categories (N,)."""
 
     regions: Mapping[str, Tensor]
-    people: Tensor
+    people: Mapping[str, Tensor]
     labels: Tensor
 
 
@@ -91,7 +91,7 @@ def halves(models: Sequence[Model], brain: Brain, splits: int) -> Iterator[Row]:
     """
     number = len(brain.labels)
     for region, measured in brain.regions.items():
-        people = brain.people if region == "human_it" else None
+        people = brain.people[region]
         for model in (None, *models):
             found = []
             for split in range(splits):
@@ -119,7 +119,7 @@ def best(model: Model, target: Tensor) -> str:
 
 
 def _transferred(
-    model: Model | None, measured: Tensor, people: Tensor | None, labels: Tensor, fit: Tensor, test: Tensor
+    model: Model | None, measured: Tensor, people: Tensor, labels: Tensor, fit: Tensor, test: Tensor
 ) -> Row:
     """Chosen (or fitted, for the categorical model: None) on some images, compared on the others."""
     wanted = _some(measured, fit)
@@ -131,7 +131,7 @@ def _transferred(
         layer = best(chosen, wanted)
         matrix = model.layers[layer]
     own, other = pair_vector(_some(matrix, test)), pair_vector(_some(measured, test))
-    persons = [] if people is None else [pair_vector(_some(person, test)) for person in people]
+    persons = [pair_vector(_some(person, test)) for person in people]
     return {
         "layer": layer,
         "pearson": float(pearson_of_pairs(own, other)),

@@ -19,6 +19,7 @@ from geometry.representations.gabor_bank import gabor_energies
 from geometry.representations.noise_ceiling import noise_ceiling
 from harness.data import Data
 from harness.datasets.brain92 import SESSIONS, SUBJECTS, Brain92
+from harness.datasets.brain_volumes import BrainVolumes
 from harness.progress import steps
 from harness.spec import build, label
 from harness.types import Network, Spec
@@ -33,9 +34,9 @@ Tables = dict[str, list[Row]]
 class Pickard:
     """Similarity of networks' layers with cortex, and Fiedler partitions, on the 92 images (Pickard et al. 2023).
 
-    networks, trained on `dataset`, see `stimuli` at its size; beside them the same networks with new weights, pixels and Gabor
-    energies. draws: of the bootstrap over images; splits: into halves, the layer being chosen on one and reported on the
-    other. Source: Table 2, Figures 7 to 9, algorithm 1.
+    networks, trained on `dataset`, see `stimuli` at its size, of brain92 or brain_volumes (BOLD5000 itself); beside them the
+    same networks with new weights, pixels and Gabor energies. draws: of the bootstrap over images; splits: into halves, the
+    layer being chosen on one and reported on the other. Source: Table 2, Figures 7 to 9, algorithm 1.
     """
 
     dataset: Spec = Spec.of("dataset", "cifar10")
@@ -51,25 +52,26 @@ class Pickard:
 
     def run(self, *, dataset: Data, stimuli: Data, networks: Sequence[Network]) -> Tables:
         """Tables: known (answers of the data themselves), layers, table_2, halves, fiedler, networks, setting."""
-        data: Brain92 = build(self.stimuli)
+        data: Brain92 | BrainVolumes = build(self.stimuli)
         whole = data.whole()
         x = whole.x.to(dataset.split("test").x.device)
         brain = Brain(
-            {region: data.matrix(region) for region in ("human_it", "monkey_it")},
-            torch.stack([data.matrix(f"human_it_{subject}") for subject in SUBJECTS]),
+            {region: data.matrix(region) for region in data.regions},
+            {region: data.people(region) for region in data.regions},
             whole.y,
         )
         named = list(zip(map(label, self.networks), networks, strict=True))
         models = [*self._networks(named, x), *_baselines(x)]
-        cuts = list(pairs(whole.y, data.class_names, data.category("animate")))
+        animate = data.category("animate") if isinstance(data, Brain92) else None
+        cuts = list(pairs(whole.y, data.class_names, animate))
+        measured = brain.regions[data.regions[0]]
         matrices = dict(brain.regions) | {
-            model.name: model.layers[best(model, categorical_model(brain.regions["human_it"], whole.y).matrix)]
-            for model in models
+            model.name: model.layers[best(model, categorical_model(measured, whole.y).matrix)] for model in models
         }
         return {
             "setting": [self._setting()],
             "networks": [_accuracy(name, network, dataset) for name, network in named],
-            "known": list(_known(data, brain)),
+            "known": [*(_known(data, brain) if isinstance(data, Brain92) else ()), *_ceilings(brain)],
             "layers": list(layer_rows(models, brain)),
             "left_out": [
                 {"model": m.name, "layer": layer, "why": why} for m in models for layer, why in m.left_out.items()
@@ -156,7 +158,12 @@ def _known(data: Brain92, brain: Brain) -> Iterator[Row]:
             fitted = categorical_model(matrix, brain.labels, constant=constant).pearson
             what = f"four categories{' and a constant' if constant else ''}~{region}, Pearson"
             yield {"what": what, "value": fitted, "known": known}
-    for compare in ("spearman", "pearson"):
-        ceiling = noise_ceiling(brain.people, compare)
-        yield {"what": f"noise ceiling of four people, {compare}: lower", "value": ceiling.lower, "known": None}
-        yield {"what": f"noise ceiling of four people, {compare}: upper", "value": ceiling.upper, "known": None}
+
+
+def _ceilings(brain: Brain) -> Iterator[Row]:
+    for region, people in brain.people.items():
+        for compare in ("spearman", "pearson") if len(people) > 1 else ():
+            ceiling = noise_ceiling(people, compare)
+            for end, value in (("lower", ceiling.lower), ("upper", ceiling.upper)):
+                what = f"noise ceiling of {len(people)} people, {region}, {compare}: {end}"
+                yield {"what": what, "value": value, "known": None}

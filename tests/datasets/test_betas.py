@@ -8,9 +8,12 @@ import nibabel
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from geometry.representations.subjects import mean_over_subjects
+from harness.api import study
 from harness.datasets._betas import region_patterns, valid_voxels
+from harness.datasets.brain_volumes import BrainVolumes
+from harness.types import Spec
 
 SHAPE = (4, 5, 3)
 
@@ -88,16 +91,77 @@ def test_what_does_not_fit_is_said(made, monkeypatch):
         valid_voxels(betas)
 
 
-def test_the_mean_subject_is_over_those_who_saw_a_pair():
-    one = torch.tensor([[0.0, 1, 2], [1, 0, 3], [2, 3, 0]])
-    two = torch.tensor([[0.0, 5, 6], [5, 0, 7], [6, 7, 0]])
-    found, names = mean_over_subjects([one, two, two], ["abc", "cab", "abc"])
-    assert names == ("a", "b", "c")
-    expected = torch.tensor([[0, (1 + 7 + 5) / 3, (2 + 5 + 6) / 3], [0, 0, (3 + 6 + 7) / 3], [0, 0, 0]]).double()
-    torch.testing.assert_close(found, expected + expected.T)
-    partly, names = mean_over_subjects([one, torch.stack([one, one])[0]], ["abc", "abc"])
-    torch.testing.assert_close(partly, one.double())
-    with pytest.raises(ValueError, match="nobody saw both c and d"):
-        mean_over_subjects([one, two], ["abc", "abd"])
-    with pytest.raises(ValueError, match="subject 1 has 2 different names for 3 stimuli"):
-        mean_over_subjects([one, two], ["abc", "aba"])
+@pytest.fixture
+def bold(tmp_path):
+    """A folder of the documented form: 14 images, one person who saw all of them twice, one who saw ten."""
+    random = np.random.default_rng(0)
+    names = []
+    for number in range(14):
+        folder = tmp_path / "images" / ("animal" if number % 2 else "tool")
+        folder.mkdir(parents=True, exist_ok=True)
+        names.append(f"{number:02d}.png")
+        Image.fromarray(random.integers(0, 255, (20, 30, 3), dtype=np.uint8)).save(folder / names[-1])
+    for person, seen in (("one", names * 2), ("two", names[:10])):
+        (tmp_path / person / "betas").mkdir(parents=True)
+        (tmp_path / person / "trials.txt").write_text("\n".join(seen))
+        values = random.normal(size=(*SHAPE, len(seen)))
+        values[2, 2, 2, 1] = np.nan
+        half = len(seen) // 2
+        write(tmp_path / person / "betas/s1.nii.gz", values[..., :half])
+        write(tmp_path / person / "betas/s2.nii.gz", values[..., half:])
+        numbers = np.zeros(SHAPE)
+        numbers[1:, 2:] = 3
+        write(tmp_path / person / "regions.nii.gz", numbers)
+    return tmp_path
+
+
+def test_volumes_of_several_people_are_a_data_set(bold):
+    data = BrainVolumes(bold, "3", size=8)
+    whole = data.whole()
+    assert whole.x.shape == (14, 3, 8, 8)
+    assert whole.y.tolist() == [1, 0] * 7
+    assert data.class_names == ("animal", "tool")
+    parts = [data.split(part) for part in ("train", "fit", "calibrate", "test")]
+    assert torch.cat([part.index for part in parts]).sort().values.tolist() == list(range(14))
+    assert parts[0].dissimilarity.shape == (7, 7)
+    values = [nibabel.load(bold / "one/betas" / f"s{i}.nii.gz").get_fdata() for i in (1, 2)]
+    region = np.zeros(SHAPE, bool)
+    region[1:, 2:] = True
+    region[2, 2, 2] = False  # not finite in one trial
+    patterns = (values[0][region] + values[1][region]).T / 2
+    expected = 1 - np.corrcoef(patterns)
+    np.testing.assert_allclose(data.people("3")[0].numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(data.matrix("3")[10:, 10:].numpy(), expected[10:, 10:], atol=1e-6)
+    assert not np.allclose(data.matrix("3")[:10, :10].numpy(), expected[:10, :10])
+    grey = BrainVolumes(bold, "3", size=8, grey=True).whole().x
+    assert torch.equal(grey * 255, (grey * 255).round())
+
+
+def test_the_harness_and_the_study_take_volumes(bold, tmp_path):
+    spec = Spec.of("dataset", "brain_volumes", path=bold, region="3", size=8, grey=True)
+    small = Spec.of("victim", "mlp", width=8, epochs=1)
+    given = {"dataset": Spec.of("dataset", "digits"), "stimuli": spec, "networks": (small,), "draws": 8, "splits": 1}
+    tables = study(Spec.of("study", "pickard", **given), home=tmp_path / "runs")
+    assert {row["region"] for row in tables["table_2"]} == {"3"}
+    assert {row["pair"] for row in tables["fiedler"]} == {"animal-tool"}
+    assert not tables["known"]  # one person saw every image
+
+
+def test_folders_of_another_form_are_refused(bold, tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder images; brain_volumes expects images/CATEGORY"):
+        BrainVolumes(tmp_path / "one", "3").files()
+    with pytest.raises(ValueError, match="region is 'V1'; expected a number"):
+        BrainVolumes(bold, "V1").whole()
+    (bold / "one/trials.txt").write_text("\n".join(["99.png"] * 28))
+    with pytest.raises(ValueError, match=r"names 99\.png, of which there is no image"):
+        BrainVolumes(bold, "3").whole()
+    (bold / "one/trials.txt").unlink()
+    (bold / "three/betas").mkdir(parents=True)  # nobody saw both the first image and the last
+    write(bold / "three/betas/s.nii.gz", np.random.default_rng(1).normal(size=(*SHAPE, 5)))
+    (bold / "three/trials.txt").write_text("09.png 10.png 11.png 12.png 13.png")
+    nibabel.save(nibabel.load(bold / "two/regions.nii.gz"), bold / "three/regions.nii.gz")
+    with pytest.raises(ValueError, match=r"nobody saw both 00\.png and 10\.png"):
+        BrainVolumes(bold, "3").whole()
+    (bold / "two/regions.nii.gz").unlink()
+    with pytest.raises(FileNotFoundError, match=r"has no regions\.nii\.gz"):
+        BrainVolumes(bold, "3").files()

@@ -35,7 +35,8 @@ LABELS = torch.arange(40) % 4
 def brain():
     patterns = normal(4, 30)[LABELS] + 0.8 * normal(40, 30, seed=1)
     people = torch.stack([dissimilarity_matrix(patterns + normal(40, 30, seed=s)) for s in range(2, 6)])
-    return Brain({"human_it": people.mean(0), "monkey_it": dissimilarity_matrix(patterns)}, people, LABELS)
+    regions = {"human_it": people.mean(0), "monkey_it": dissimilarity_matrix(patterns)}
+    return Brain(regions, {"human_it": people, "monkey_it": people[:0]}, LABELS)
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +199,6 @@ def test_studies_and_report(tmp_path):
 def test_categories_make_a_model_of_their_own():
     weights = torch.tensor([0.5, 1.0, 0.2, 0.3], dtype=torch.float64)
     matrix = torch.tensordot(weights, category_matrices(LABELS), 1)
-    made = Brain({"made": matrix}, matrix.expand(2, -1, -1), LABELS)
+    made = Brain({"made": matrix}, {"made": matrix.expand(2, -1, -1)}, LABELS)
     (row,) = halves([], made, splits=2)
     assert row["pearson"] == pytest.approx(1)
