@@ -1,9 +1,9 @@
-"""Evidence of an input under a variational autoencoder, which several detectors read."""
+"""Evidence of an input under a variational autoencoder, or its density under a diffusion model, which several detectors read."""
 
 from __future__ import annotations
 
 import math
-from typing import Protocol, cast
+from typing import Protocol, TypeGuard, cast
 
 import torch
 from torch import Tensor
@@ -28,6 +28,49 @@ class EvidenceModel(Protocol):
     def posterior(self, x: Tensor, /) -> tuple[Tensor, Tensor]: ...
 
     def decode(self, z: Tensor, /) -> Tensor: ...
+
+
+class DensityModel(Protocol):
+    """A diffusion model of inputs of a shape, with a log-density estimated with random signs."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def noise(self, x: Tensor, kept: float, /) -> Tensor: ...
+
+    def log_density(self, x: Tensor, probes: Tensor, /, *, steps: int = 10) -> Tensor: ...
+
+
+Likely = EvidenceModel | DensityModel
+
+
+def has_density(model: object) -> TypeGuard[DensityModel]:
+    """Whether it is a diffusion model."""
+    return all(hasattr(model, name) for name in ("noise", "log_density", "shape"))
+
+
+def shows_likelihood(model: object, part: str) -> Likely:
+    """The model; raises TypeError unless it is a variational autoencoder or a diffusion model."""
+    return model if has_density(model) else shows_evidence(model, part)
+
+
+def likelihood_noise(model: Likely, samples: int) -> Tensor:
+    """What `log_likelihoods` needs: codes (samples, d), or signs (samples, *S) and a last row, uniform in [0, 1)."""
+    if has_density(model):
+        return torch.cat([2.0 * torch.randint(2, (samples, *model.shape)) - 1, torch.rand(1, *model.shape)])
+    return torch.randn(samples, cast("EvidenceModel", model).dim)
+
+
+def log_likelihoods(model: Likely, x: Tensor, noise: Tensor, *, steps: int) -> Tensor:
+    """The log-evidence, or the log-density of the image between its grey levels by so many steps, in nats: (B, *S) -> (B,).
+
+    The latter has no gradient. The noise is the same for all inputs.
+    """
+    if not has_density(model):
+        return log_evidence(cast("EvidenceModel", model), x, noise)
+    noise = noise.to(x)
+    probes = noise[:-1, None].expand(-1, len(x), *noise.shape[1:])
+    return model.log_density((255 * x.detach() + noise[-1]) / 256, probes, steps=steps)
 
 
 def shows_evidence(model: object, part: str) -> EvidenceModel:

@@ -13,54 +13,59 @@ import torch
 from torch import Tensor
 
 from defenses._craft import batches
-from defenses._evidence import EvidenceModel, log_evidence, shows_evidence
+from defenses._evidence import Likely, likelihood_noise, log_likelihoods, shows_likelihood
 from defenses._images import sides
 from harness.types import Network, Score, Spec, Split, State
 
 
 @dataclass(frozen=True)
 class InputComplexity:
-    """Scores an image by minus its log-evidence under a variational autoencoder less the length of its compressed file, in bits.
+    """Scores an image by minus its log-likelihood under a generative model less the length of its compressed file, in bits.
 
     The file holds the image in 8 bits, as PNG (of one or three channels) or packed by zlib. Lengths have no gradient:
     the surrogate puts the sum of log(1 + |difference of neighbours| in grey levels), scaled to the lengths by least
-    squares on fit inputs. Noise makes an image complex, so that noisy and attacked images count as inliers. samples: as
-    in `likelihood`. Raises ValueError for inputs that are not (B, C, H, W), TypeError for other manifolds. Source:
-    Serra et al. 2020, "Input complexity and out-of-distribution detection with likelihood-based generative models",
-    section 3 (in bits of the image, up to a constant).
+    squares on fit inputs. Noise makes an image complex, so that noisy and attacked images count as inliers. model,
+    samples, steps: as in `likelihood`. Raises ValueError for inputs that are not (B, C, H, W), TypeError for other
+    manifolds. Source: Serra et al. 2020, "Input complexity and out-of-distribution detection with likelihood-based
+    generative models", section 3 (in bits of the image, up to a constant).
     """
 
     role: ClassVar[Literal["detector"]] = "detector"
     model: Spec = Spec.of("manifold", "variational_autoencoder")
     samples: int = 8
+    steps: int = 5
     compression: Literal["png", "zlib"] = "png"
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise ValueError(f"input_complexity takes one sample at least, not {self.samples}")
+        if min(self.samples, self.steps) < 1:
+            raise ValueError(
+                f"input_complexity takes one sample and step at least, not {self.samples} and {self.steps}"
+            )
 
-    def fit(self, data: Split, *, victim: Network, model: EvidenceModel) -> State:
-        """Noise (samples, d) of the codes, slope and offset of the surrogate's lengths."""
+    def fit(self, data: Split, *, victim: Network, model: Likely) -> State:
+        """Noise of codes or images, slope and offset of the surrogate's lengths."""
         sides(data.x, "input_complexity")
         rough = torch.cat([roughness(batch.x) for batch in batches(data)]).double()
         design = torch.stack([rough, torch.ones_like(rough)], 1)
         lengths = compressed_bits(data.x, self.compression).double()
         slope, offset = torch.linalg.lstsq(design, lengths[:, None]).solution[:, 0].float()
-        noise = torch.randn(self.samples, shows_evidence(model, "input_complexity").dim)
+        noise = likelihood_noise(shows_likelihood(model, "input_complexity"), self.samples)
         return {"noise": noise, "slope": slope, "offset": offset}
 
-    def load(self, state: State, *, victim: Network, model: EvidenceModel) -> Score:
+    def load(self, state: State, *, victim: Network, model: Likely) -> Score:
         """Bits by the model less bits by the compressor, (B, C, H, W) -> (B,)."""
-        shown = shows_evidence(model, "input_complexity")
-        return _Excess(shown, state["noise"], self.compression, float(state["slope"]), float(state["offset"]))
+        shown = shows_likelihood(model, "input_complexity")
+        slope, offset = float(state["slope"]), float(state["offset"])
+        return _Excess(shown, state["noise"], self.steps, self.compression, slope, offset)
 
 
 @dataclass(frozen=True, eq=False)
 class _Excess:
     """Bits that the model needs beyond those of the compressor."""
 
-    model: EvidenceModel
+    model: Likely
     noise: Tensor
+    steps: int
     compression: str
     slope: float
     offset: float
@@ -74,7 +79,7 @@ class _Excess:
         return self._bits(x) - (self.slope * roughness(x) + self.offset)
 
     def _bits(self, x: Tensor) -> Tensor:
-        return -log_evidence(self.model, x, self.noise) / math.log(2)
+        return -log_likelihoods(self.model, x, self.noise, steps=self.steps) / math.log(2)
 
 
 def compressed_bits(x: Tensor, compression: str) -> Tensor:

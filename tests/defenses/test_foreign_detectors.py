@@ -131,6 +131,32 @@ def test_bounds_are_the_models_own(digits, vae):
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-4)
 
 
+def test_likelihoods_of_a_diffusion_model_are_its_densities_between_grey_levels(digits):
+    class Plane:
+        """A model whose density is known, in place of one that removes noise."""
+
+        shape = (1, 8, 8)
+
+        def noise(self, x, kept, /):
+            raise NotImplementedError
+
+        def log_density(self, x, probes, /, *, steps=10):
+            assert probes.shape == (3, *x.shape)
+            assert (probes.abs() == 1).all()
+            assert (probes == probes[:, :1]).all()
+            return x.flatten(1).sum(1) + 100 * steps
+
+    x = digits.test.x[:4]
+    state, score = fitted(Likelihood(samples=3, steps=2), digits, model=Plane())
+    between = (255 * x + state["noise"][-1]) / 256
+    assert (between < 1).all()
+    torch.testing.assert_close(score(x), -between.flatten(1).sum(1) - 200)
+    state, score = fitted(InputComplexity(samples=3, steps=2), digits, model=Plane())
+    between = (255 * x + state["noise"][-1]) / 256
+    bits = (-between.flatten(1).sum(1) - 200) / math.log(2)
+    torch.testing.assert_close(score(x), bits - compressed_bits(x, "png"))
+
+
 def test_regret_is_the_gap_to_the_exact_posterior():
     """A linear decoder has a normal posterior in closed form: the encoder's guess, N(0, 1), is regretted by the divergence."""
     from geometry.manifolds._variational import standard_divergence
@@ -261,8 +287,8 @@ def test_complexity_is_that_of_images(digits, vae):
         (lambda: Energy(temperature=-1), "positive temperature"),
         (lambda: NearestNeighbors(k=0), "1 <= k <= references"),
         (lambda: ViM(dim=0), "a dim of at least 1"),
-        (lambda: Likelihood(samples=0), "one sample at least"),
-        (lambda: InputComplexity(samples=0), "one sample at least"),
+        (lambda: Likelihood(samples=0), "one sample and step"),
+        (lambda: InputComplexity(steps=0), "one sample and step"),
         (lambda: LikelihoodRegret(steps=0), "one step at least"),
         (lambda: AutoencoderMahalanobis(weight=-1), "a weight of at least 0"),
     ],
