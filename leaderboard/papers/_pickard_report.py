@@ -14,7 +14,7 @@ Tables = dict[str, list[Row]]
 _INTRODUCTION = """\
 BOLD5000 and weights from ImageNet cannot be had: the procedure runs on the 92 images of Kriegeskorte et al. 2008 (RSA92), with
 monkey and human inferior temporal cortex in place of 40 regions, and small networks trained here. No figure of RSA92 is to be
-compared with a printed one. Whoever has BOLD5000 gives the study `stimuli: brain_volumes` (`harness show dataset/brain_volumes`)."""
+compared with a printed one. Whoever has BOLD5000 gives the study `stimuli: brain_volumes`: `harness show dataset/brain_volumes`."""
 _KNOWN = """\
 What the matrices say of one another, beside what was known before. Noise ceiling: Spearman or Pearson similarity of the best
 possible model with each of the four people's matrices, on average."""
