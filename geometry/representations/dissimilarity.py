@@ -48,6 +48,7 @@ def dissimilarity_matrix(
             return streamed_dissimilarity(
                 read, number, measure, precision=precision, dtype=dtype, memory=limit, device=patterns.device
             )
+    _require_finite(patterns, 0)
     rows = patterns.to(dtype)
     if measure not in UNIT:  # distances from the mean, so that a large common part costs no digits
         rows = rows - rows.detach().mean(-2, keepdim=True)
@@ -110,6 +111,7 @@ def crossnobis(folds: Tensor, *, precision: Tensor | None = None, dtype: torch.d
     if folds.ndim != 3 or len(folds) < 2:
         raise ValueError(f"folds (R, N, F) with R of at least 2 are needed, not {tuple(folds.shape)}")
     _require_patterns(folds)
+    _require_finite(folds, 0)
     rows = folds.to(dtype or folds.dtype)
     rows = rows - rows.mean((0, 1))
     if precision is not None:
@@ -197,8 +199,6 @@ def _require_patterns(patterns: Tensor) -> None:
         raise ValueError(f"patterns (..., N, F) of floats are needed, not {patterns.dtype} {tuple(patterns.shape)}")
     if patterns.shape[-2] < LEAST:
         raise ValueError(f"{patterns.shape[-2]} stimuli were given; a dissimilarity matrix needs at least {LEAST}")
-    if patterns.ndim > 2 or len(patterns) <= AT_ONCE:
-        _require_finite(patterns, 0)
 
 
 def _require_finite(rows: Tensor, first: int) -> None:

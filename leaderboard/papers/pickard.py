@@ -45,7 +45,6 @@ class Pickard:
         Spec.of("victim", "mlp", epochs=3),
         Spec.of("victim", "small_cnn", epochs=3),
         Spec.of("victim", "cnn", width=16, epochs=4),
-        Spec.of("victim", "cnn", epochs=4),
     )
     draws: int = 1000
     splits: int = 20

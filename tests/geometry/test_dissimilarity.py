@@ -167,6 +167,17 @@ def test_bad_patterns_are_named(patterns, change, measure, words):
             dissimilarity_matrix(change(patterns), measure, memory=memory)
 
 
+def test_nan_is_found_with_a_gradient_too(monkeypatch):
+    monkeypatch.setattr(dissimilarity, "AT_ONCE", 3)
+    rows = normal(5, 4)
+    rows[2, 1] = float("nan")
+    for asked in (False, True):
+        with pytest.raises(ValueError, match="first in stimulus 2"):
+            dissimilarity_matrix(rows.clone().requires_grad_(asked))
+    with pytest.raises(ValueError, match="first in stimulus 2"):
+        crossnobis(torch.stack([rows, rows]))
+
+
 def test_bad_precisions_are_named(patterns):
     with pytest.raises(ValueError, match="need `precision`"):
         dissimilarity_matrix(patterns, "mahalanobis")
