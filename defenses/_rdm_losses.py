@@ -18,7 +18,7 @@ Loss = Callable[[Sequence[Tensor], Tensor, Tensor], Tensor]
 def atanh(layers: Sequence[Tensor], target: Tensor, weights: Tensor) -> Tensor:
     """Mean over pairs of (atanh r - atanh r')^2, r the correlations of layers (B, F) mixed with weights (L,) that add to 1.
 
-    Source: Li et al. 2019, "Learning from brains how to regularize machines", section 3.2.
+    Source: Li et al. 2019, "Learning from brains how to regularize machines".
     """
     matrices = torch.stack([pair_vector(dissimilarity_matrix(rows)) for rows in layers])
     own, wanted = 1 - weights @ matrices, 1 - pair_vector(target)

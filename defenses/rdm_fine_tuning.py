@@ -31,7 +31,7 @@ class RDMFineTuning:
     epsilon, attack) for teacher_updates; brain, measured in `dataset`, such as brain92; or categories. Stimuli are those of
     `dataset`, else training images; a step sees `stimuli` of them. layers: names of modules, the penultimate layer if none.
     shuffled: the control, the target of the wrong stimuli. The state records Pearson similarity with the true target on stimuli
-    learnt from and held out, before and after. Source: Li et al. 2019; Dapello et al. 2023; Pickard et al. 2023, section 5.
+    learnt from and held out, before and after. Source: Li et al. 2019; Dapello et al. 2023; Pickard et al. 2023.
     """
 
     role: ClassVar[Literal["training"]] = "training"

@@ -99,7 +99,7 @@ def bca_interval(
     """The bias-corrected and accelerated interval of a bootstrap sample (D,).
 
     jackknife: for each factor that was drawn (stimuli, subjects) the statistic with one left out; the skewness and
-    variance of independent factors add. Source: Efron 1987, equations 2.3 and 6.6; Efron and Tibshirani 1993, chapter 14.
+    variance of independent factors add. Source: Efron 1987; Efron and Tibshirani 1993, chapter 14.
     """
     ordered = sample.sort().values
     share = float(((sample < estimate).double() + (sample <= estimate).double()).mean() / 2)

@@ -58,7 +58,7 @@ def kernel_alignment(first: Tensor, second: Tensor) -> Tensor:
 def linear_cka(first: Tensor, second: Tensor) -> Tensor:
     """Centred kernel alignment of patterns (..., N, Fa) and (..., N, Fb) of the same stimuli, with linear kernels.
 
-    Source: Kornblith et al. 2019, equation 4; the neural loss of Dapello et al. 2022 is 1 less this.
+    Source: Kornblith et al. 2019; the neural loss of Dapello et al. 2022 is 1 less this.
     """
     if first.shape[-2] != second.shape[-2]:
         raise ValueError(f"patterns of {first.shape[-2]} and {second.shape[-2]} stimuli; they must be of the same")

@@ -31,7 +31,7 @@ class BrainVolumes:
     path: a folder of images/CATEGORY/NAME.png and, for each person, PERSON/trials.txt (a NAME.png a trial), PERSON/betas/*.nii.gz
     and PERSON/regions.nii.gz. region: its number, several joined by "+". Voxels are those valid in all sessions, repetitions
     are averaged, and people's matrices too, over those who saw both images. x (N, 3 or 1, size, size); half the images
-    train, 11 % fit, 11 % calibrate, 28 % test by `seed`. Needs nibabel. Source: Pickard et al. 2023, section 3.
+    train, 11 % fit, 11 % calibrate, 28 % test by `seed`. Needs nibabel. Source: Pickard et al. 2023.
     """
 
     path: Path
