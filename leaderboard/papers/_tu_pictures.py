@@ -81,6 +81,9 @@ def _samplers(result: Tables) -> Figure:
         floor = [row for row in result[table] if row["sampler"] == "fresh data"] if value == "distance" else []
         for row in floor:
             axes.axhspan(row["least"], row["most"], color="0.8", label="two sets of data")
+        counts = sorted({row["evaluations"] for row in result[table] if row["evaluations"]})
+        axes.set_xticks(counts, [str(count) for count in counts])
+        axes.minorticks_off()
         axes.legend(fontsize=8)
     return figure
 
@@ -109,12 +112,14 @@ def _chains(result: Tables) -> Figure:
     strides = list(dict.fromkeys(row["stride"] for row in result["chain_points"]))
     figure = Figure(figsize=(4.3 * len(strides), 3.4), layout="constrained")
     for place, stride in enumerate(strides):
-        axes = figure.add_subplot(1, len(strides), place + 1, title=f"stride {stride}", xlabel="log10 p, bound")
+        axes = figure.add_subplot(
+            1, len(strides), place + 1, title=f"stride {stride}", xlabel="bound on log10 p, ends: beyond"
+        )
         for row in result["chain_points"]:
             if row["stride"] == stride:
                 values = np.clip(row["values"], -4, 1.2)
                 axes.hist(values, np.linspace(-4, 1.2, 53).tolist(), alpha=0.5, label=row["shape"].replace("_", " "))
-        axes.legend(fontsize=8, loc="upper left")
+        axes.legend(fontsize=8, loc="upper right")
     return figure
 
 
@@ -132,7 +137,8 @@ def _densities(result: Tables) -> Figure:
             if row["density"] == name:
                 area = areas.get((name, row["set"]))
                 label = row["set"] if area is None else f"{row['set']}, AUROC {area:.2f}"
-                axes.stairs(row["counts"], row["edges"], fill=True, alpha=0.45, label=label)
+                patch = axes.stairs(row["counts"], row["edges"], fill=True, alpha=0.3, label=label)
+                axes.stairs(row["counts"], row["edges"], color=patch.get_facecolor(), alpha=1.0, lw=1.2)
         axes.legend(fontsize=7)
     return figure
 
