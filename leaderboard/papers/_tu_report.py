@@ -30,7 +30,7 @@ floor is that between two sets of fresh points. Off: root mean square distance f
 noise. The paper compares strides, at which Runge-Kutta costs four times as much, and has no number."""
 _CHAINS = """\
 Equation 23 on normal data with the exact denoiser, in nats: right, with the variance that is exact for the data's variance;
-printed, with the first of equation 19, which is exact for variance 1. Of {times} times a stride skips all but each so-manieth."""
+printed, with the first of equation 19, which is exact for variance 1. Of {times} times, stride k uses every k-th."""
 _POINTS = """\
 The same on points, by the model of the Swiss roll, log10 of the density in units of a half of the box. Bound: the mean over rounds
 of noise, which equation 23 takes for exact; deviation: over rounds; tighter: log of the mean over rounds; flow: the
