@@ -8,11 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from defenses._evidence import log_evidence
 from geometry.manifolds._denoised import DenoisedManifold
 from geometry.manifolds._denoising import levels
 from geometry.manifolds._denoising_density import chain_log_density
-from geometry.manifolds._variational import VariationalManifold
+from geometry.manifolds._variational import VariationalManifold, log_likelihood
 from geometry.manifolds.flow import FlowManifold
 
 Density = Callable[[Tensor], Tensor]
@@ -69,6 +68,14 @@ def parts_of_flow(model: FlowManifold) -> dict[str, Density]:
 
 
 def evidence(model: VariationalManifold, x: Tensor) -> Tensor:
-    """The importance-weighted evidence with codes shared by all images."""
-    noise = torch.randn(_CODES, model.dim, generator=torch.Generator().manual_seed(0))
-    return log_evidence(model, x, noise)
+    """The importance-weighted evidence under the prior N(0, I) with codes' noise shared by all images.
+
+    Source: Burda et al. 2016, "Importance weighted autoencoders", equation 8.
+    """
+    mean, log_variance = model.posterior(x)
+    weights = []
+    for noise in torch.randn(_CODES, model.dim, generator=torch.Generator().manual_seed(0)):
+        z = mean + (0.5 * log_variance).exp() * noise
+        ratio = 0.5 * (noise.square() + log_variance - z.square()).sum(1)  # of the prior to the guessed posterior
+        weights.append(log_likelihood(x.flatten(1), model.decode(z).flatten(1), model.deviation) + ratio)
+    return torch.logsumexp(torch.stack(weights), 0) - math.log(_CODES)

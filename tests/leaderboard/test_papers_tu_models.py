@@ -12,11 +12,14 @@ import torch
 from scipy.stats import wasserstein_distance
 from sklearn.metrics import roc_auc_score
 
+from defenses._evidence import log_evidence
 from geometry.manifolds._denoising import gaussian_denoiser
+from geometry.manifolds.variational_autoencoder import VariationalAutoencoder
 from harness.api import study
 from harness.types import Spec, Split
 from leaderboard.papers._tu_attributes import CLOTHING, NAMES, bernoulli
 from leaderboard.papers._tu_chains import on_normal_data
+from leaderboard.papers._tu_densities import evidence
 from leaderboard.papers._tu_digits import cells, matched, two_digits
 from leaderboard.papers._tu_divergences import divergences, mixture
 from leaderboard.papers._tu_points import orders, sampled, shapes, sliced_wasserstein
@@ -120,6 +123,16 @@ def test_attributes_name_classes_and_coins_diverge_as_they_should() -> None:
     assert bernoulli(0.3, 0.3) == 0
     assert bernoulli(0.0, 0.25) == pytest.approx(-math.log(0.75))
     assert bernoulli(0.5, 0.0) == math.inf
+
+
+def test_the_evidence_is_that_of_the_detector() -> None:
+    x = torch.rand(30, 6, generator=torch.Generator().manual_seed(0))
+    part = VariationalAutoencoder(dim=2, width=2, epochs=1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = part.load(part.fit(Split(x, torch.zeros(30, dtype=torch.int64), torch.arange(30), 1)))
+    noise = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(evidence(model, x), log_evidence(model, x, noise), rtol=1e-4, atol=1e-3)
 
 
 def test_bad_parameters_are_named() -> None:
