@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -22,8 +23,10 @@ from harness.draws import CounterDraws
 from harness.gradients import Count
 from harness.grid import System as Row
 from harness.grid import norms_of, role
-from harness.loading import Loader, required_methods
-from harness.plan import Fitted, Plan, fitted
+from harness.isolation.errors import ENDINGS, Stopped, SubmissionError
+from harness.isolation.policy import Isolation
+from harness.loading import Loader, elsewhere, required_methods
+from harness.plan import Fitted, Pipeline, Plan, fitted
 from harness.rounding import inside
 from harness.spec import build, digest, identity, parse, with_victim
 from harness.store import Store
@@ -42,10 +45,14 @@ class Finding:
     test: str
     passed: bool
     message: str = ""
+    verdict: str = "rejected"
 
 
-def check(part: str, *, kind: str | None = None) -> list[Finding]:
-    """Run the contract tests of KIND/NAME or file.py:Class (a defense, an attack, a victim, ..., told by its methods)."""
+def check(part: str, *, kind: str | None = None, isolation: Isolation | None = None) -> list[Finding]:
+    """Run the contract tests of KIND/NAME or file.py:Class (a defense, an attack, a victim, ..., told by its methods).
+
+    isolation: where the part's own code runs, if not here.
+    """
     if kind is None:
         kind, name = _kind_and_name(part)
     else:
@@ -53,12 +60,19 @@ def check(part: str, *, kind: str | None = None) -> list[Finding]:
     (spec,) = parse(kind, name)
     tests = _TESTS.get(kind, ())
     findings: list[Finding] = []
-    for test in (_is_frozen_dataclass, _has_methods, *tests):
-        finding = _finding(test, spec)
-        findings.append(finding)
-        if not finding.passed:
-            break  # what follows builds on it
+    before = _isolation.set(isolation)
+    try:
+        for test in (_has_methods, _is_frozen_dataclass, *tests):
+            finding = _finding(test, spec)
+            findings.append(finding)
+            if not finding.passed:
+                break  # what follows builds on it
+    finally:
+        _isolation.reset(before)
     return findings
+
+
+_isolation: ContextVar[Isolation | None] = ContextVar("isolation", default=None)
 
 
 def _kind_and_name(part: str) -> tuple[str, str]:
@@ -84,23 +98,36 @@ def _kind_and_name(part: str) -> tuple[str, str]:
 def _finding(test: Callable[[Spec], str | None], spec: Spec) -> Finding:
     name = test.__name__.strip("_").replace("_", " ")
     try:
-        message = test(spec)
+        with elsewhere(_stage().loader):
+            message = test(spec)
+    except Stopped as stopped:
+        return Finding(name, False, str(stopped), ENDINGS[stopped.kind])
+    except SubmissionError as error:
+        return Finding(name, False, str(error), "failed")
     except Exception as error:
         return Finding(name, False, f"{type(error).__name__}: {error}")
     return Finding(name, message is None, message or "")
 
 
-def _is_frozen_dataclass(spec: Spec) -> str | None:
+def description(spec: Spec) -> dict[str, Any]:
+    """What is to be known of a part's class: whether it is a frozen dataclass, and which parameters are tensors."""
     cls = registry.load(spec.kind, spec.name)
-    if not is_dataclass(cls) or not cls.__dataclass_params__.frozen:  # type: ignore[attr-defined]
-        what = "can be changed" if is_dataclass(cls) else "is not a dataclass"
-        return f"{cls.__name__} {what}; put @dataclass(frozen=True) above it"
-    instance = build(spec)
-    for field in fields(instance):
-        if isinstance(getattr(instance, field.name), Tensor):
-            return (
-                f"parameter {field.name} is a tensor; hyperparameters are plain values, tensors belong into the state"
-            )
+    found: dict[str, Any] = {"dataclass": is_dataclass(cls), "frozen": False, "tensors": []}
+    if found["dataclass"]:
+        instance = build(spec)
+        found["frozen"] = bool(cls.__dataclass_params__.frozen)  # type: ignore[attr-defined]
+        found["tensors"] = [f.name for f in fields(instance) if isinstance(getattr(instance, f.name), Tensor)]
+    return found
+
+
+def _is_frozen_dataclass(spec: Spec) -> str | None:
+    session = _stage().loader.session(Fitted(spec, "", False, (), _isolation.get()))
+    found = session.describe(spec) if session else description(spec)
+    if not found["frozen"]:
+        what = "can be changed" if found["dataclass"] else "is not a dataclass"
+        return f"{registry.locate(spec.kind, spec.name).class_name} {what}; put @dataclass(frozen=True) above it"
+    for name in found["tensors"]:
+        return f"parameter {name} is a tensor; hyperparameters are plain values, tensors belong into the state"
     return None
 
 
@@ -155,26 +182,25 @@ _GRID = {
 
 def _fitted(spec: Spec) -> Fitted:
     """The part fitted on the stage; raises the error of its fit."""
-    from harness.perform import perform
+    from harness.perform import PERFORM
 
     stage = _stage()
-    spec, plan = with_victim(spec, stage.row.victim), Plan(stage.plan.grid)
+    spec, plan = with_victim(spec, stage.row.victim), Plan(replace(stage.plan.grid, isolation=_isolation.get()))
     context = (stage.victim,) if spec.kind == "defense" else ()
     part = fitted(plan, spec, stage.row.dataset, context=context)
     for task in plan.tasks.values():
         if stage.loader.store.record(task.key) is None:
-            result, facts = perform(task, stage.loader)
+            result, facts = PERFORM[task.kind](task, stage.loader)
             stage.loader.store.put(task.key, result, {"facts": facts, "consumed": {}})
     return part
 
 
 def _system(spec: Spec) -> System:
     stage, part = _stage(), _fitted(spec)
+    pipeline = Pipeline(stage.row.dataset, stage.victim, (part,))
     if role(spec) == "training":
-        from harness.plan import Pipeline
-
-        return System(stage.loader.classifier(Pipeline(stage.row.dataset, stage.victim, (part,))))
-    loaded = stage.loader.defense(part, stage.network)
+        return System(stage.loader.classifier(pipeline))
+    loaded = stage.loader.defense(part, stage.network, pipeline)
     bare = System(stage.network, (loaded,))
     if loaded.role != "detector":
         return bare
@@ -214,11 +240,11 @@ def _loads_from_its_state(spec: Spec) -> str | None:
     if role(spec) == "none":
         return None
     stage = _stage()
-    first = _system(spec)
-    stage.loader.kept.clear()
-    again = _system(spec)
     with torch.no_grad():
-        one, two = first(stage.data.x, stage.data.draws), again(stage.data.x, stage.data.draws)
+        one = _system(spec)(stage.data.x, stage.data.draws)
+        stage.loader.end()
+        stage.loader.kept.clear()
+        two = _system(spec)(stage.data.x, stage.data.draws)
     return (
         None
         if torch.allclose(one.logits, two.logits, atol=1e-5)

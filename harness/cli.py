@@ -75,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     submit = add("submit", _submit, "check a defense, run the official grid on it, print its rank")
     submit.add_argument("defense", help="file.py:Class, or the name of a part")
     submit.add_argument("--grid", default="official", help="the grid that ranks (default: official)")
+    submit.add_argument("--trusted", action="store_true", help="run its code in this process; the row says so")
+    submit.add_argument("--require-isolation", action="store_true", help="refuse where bubblewrap does not work")
+    submit.add_argument("--limits", default="", metavar="NAME=NUMBER,...", help=_limits_help())
     _grid_options(submit)
     selftest = add("selftest", _selftest, "score an attack: what it finds of what is known to be there")
     selftest.add_argument("attack", help="a name, file.py:Class, or a grid's line such as 'pgd: {steps: 10}'")
@@ -338,6 +341,9 @@ def _submit(arguments: argparse.Namespace) -> int:
             size=arguments.size,
             changes=_changes(arguments),
             home=arguments.home,
+            trusted=arguments.trusted,
+            require_isolation=arguments.require_isolation,
+            limits=_limits(arguments.limits),
             **options,
         )
     if arguments.json:
@@ -347,6 +353,26 @@ def _submit(arguments: argparse.Namespace) -> int:
             _table(result)
         _say_verdict(answer)
     return 0 if answer["verdict"] == "scored" else 1
+
+
+def _limits_help() -> str:
+    from dataclasses import asdict
+
+    from harness.isolation.policy import Limits
+
+    known = ", ".join(f"{name}={value:g}" for name, value in asdict(Limits()).items())
+    return f"what its processes may use: GiB of memory, seconds, MiB of files and of output (default: {known})"
+
+
+def _limits(text: str) -> dict[str, float]:
+    found = {}
+    for item in filter(None, text.split(",")):
+        name, _, value = item.partition("=")
+        try:
+            found[name.strip()] = float(value)
+        except ValueError:
+            raise ValueError(f"--limits takes NAME=NUMBER, such as memory=4, not '{item}'") from None
+    return found
 
 
 def _say_verdict(answer: dict[str, Any]) -> None:

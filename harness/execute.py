@@ -308,8 +308,9 @@ def _store(task: Task, loader: Loader) -> float:
 
 
 def _failed(task: Task, store: Store, error: Exception) -> str:
-    line = f"{type(error).__name__}: {error}"
-    store.fail(task.key, {"task": task.label, "error": line, "traceback": traceback.format_exc(), "time": time.time()})
+    line = f"{getattr(error, 'kind', type(error).__name__)}: {error}"
+    trace = traceback.format_exc() + getattr(error, "trace", "")
+    store.fail(task.key, {"task": task.label, "error": line, "traceback": trace, "time": time.time()})
     return line
 
 

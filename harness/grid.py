@@ -13,6 +13,7 @@ from typing import Any, Literal, cast, get_args
 import yaml
 
 from harness import registry
+from harness.isolation.policy import Isolation
 from harness.spec import build, label, name_and_params, number, parse
 from harness.types import Knowledge, Norm, Skip, Spec, Threat
 
@@ -94,7 +95,8 @@ class Grid:
     inputs: attacked test inputs, from the place `first` on; clean_inputs: test inputs seen clean (None: all); shard: inputs a
     task; cascade: an adaptive attack is given what those listed before it left standing; scrutiny: every flag gets the
     cells that it needs ("full"), or only those that cost little ("light"); selection, scoring: draws a input for random
-    systems; rate: false-positive rate of the threshold; changes: what --set and --limit replaced.
+    systems; rate: false-positive rate of the threshold; changes: what --set and --limit replaced; isolation: where parts in
+    files of their own run, if not here.
     """
 
     name: str
@@ -119,6 +121,7 @@ class Grid:
     size: str = "official"
     note: str = ""
     changes: tuple[str, ...] = ()
+    isolation: Isolation | None = None
 
 
 _LINES = {
@@ -193,7 +196,7 @@ def _mapping(value: object, key: str, where: str) -> Mapping[str, Any]:
 
 
 def _known_keys() -> list[str]:
-    return [field.name for field in fields(Grid) if field.name != "changes"] + list(_EXTRA)
+    return [field.name for field in fields(Grid) if field.name not in ("changes", "isolation")] + list(_EXTRA)
 
 
 def _check_keys(document: Mapping[str, Any], where: str) -> None:

@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from contextlib import ExitStack
 from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
+from harness.rewritten import Watch
 from harness.system import System
 from harness.types import Split
 
 REPEATS, BATCH, SECONDS = 7, 64, 2.0
-_DERIVATIVES = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
-
-
-class _Watch(TorchFunctionMode):
-    """Notes whether anything is differentiated, however that was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.differentiated: bool = False
-
-    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
-        self.differentiated |= func in _DERIVATIVES
-        return func(*args, **(kwargs or {}))
 
 
 @torch.no_grad()
 def autograd(system: System, data: Split) -> bool:
     """Whether the system differentiates on its way from a few inputs to its answers."""
     few = _few(data)
-    watch = _Watch()
-    with watch:
+    watch = Watch()
+    with ExitStack() as elsewhere, watch:
+        for function in _remote(system):
+            elsewhere.enter_context(function.watched(watch))
         system(few.x, few.draws)
     return watch.differentiated
 
@@ -54,23 +43,28 @@ def slowdown(system: System, data: Split) -> float:
     whole()
     alone()
     times: list[tuple[float, float]] = []
+    wall = few.x.is_cuda or bool(_remote(system))
     while len(times) < REPEATS and sum(map(sum, times)) < SECONDS:
-        times.append((_seconds(whole, few.x), _seconds(alone, few.x)))
+        times.append((_seconds(whole, wall=wall), _seconds(alone, wall=wall)))
     one, other = (float(median(column)) for column in zip(*times, strict=True))
     return one / max(other, 1e-9)
 
 
-def _seconds(function: Callable[[], object], like: Tensor) -> float:
-    """Seconds of the processor, which other programs do not slow down, or of the clock for a GPU."""
-    if not like.is_cuda:
-        begin = time.process_time()
-        function()
-        return time.process_time() - begin
-    torch.cuda.synchronize(like.device)
-    begin = time.perf_counter()
+def _remote(system: System) -> list[Any]:
+    """The functions of a system that run in another process."""
+    return [call for call in (system.classifier, *(part.call for part in system.parts)) if hasattr(call, "watched")]
+
+
+def _seconds(function: Callable[[], object], *, wall: bool) -> float:
+    """Seconds of the processor, which other programs do not slow down, or of the clock where others work as well."""
+    clock = time.perf_counter if wall else time.process_time
+    if wall and torch.cuda.is_available():
+        torch.cuda.synchronize()
+    begin = clock()
     function()
-    torch.cuda.synchronize(like.device)
-    return time.perf_counter() - begin
+    if wall and torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return clock() - begin
 
 
 def _few(data: Split) -> Split:

@@ -14,7 +14,8 @@ from harness import probe as probing
 from harness.craft import craft, pilot, stand_in, test_inputs, unpacked
 from harness.data import Data, key_of, some_rows
 from harness.draws import CounterDraws
-from harness.loading import Loader, required_methods, seeded
+from harness.grid import role
+from harness.loading import Loader, elsewhere, required_methods, seeded
 from harness.loops import slowdown
 from harness.plan import Pipeline, Task
 from harness.rounding import distance, inside, to_levels
@@ -32,8 +33,9 @@ _CHUNK = 512
 def perform(task: Task, loader: Loader) -> tuple[Any, Facts]:
     """Do a task; returns its result and what is worth recording beside it (seconds, passes)."""
     start, used = time.perf_counter(), time.process_time()
-    result, facts = _PERFORM[task.kind](task, loader)
-    seconds, core_seconds = time.perf_counter() - start, time.process_time() - used
+    with elsewhere(loader) as processor:
+        result, facts = PERFORM[task.kind](task, loader)
+    seconds, core_seconds = time.perf_counter() - start, time.process_time() - used + processor()
     return result, {"seconds": seconds, "core_seconds": core_seconds, **facts}
 
 
@@ -54,14 +56,19 @@ def fit(task: Task, loader: Loader) -> tuple[State, Facts]:
     part = task.part
     assert part is not None
     required_methods(part.spec.kind, part.spec.name)
-    built, inputs = build(part.spec), loader.inputs(part)
-    detects = part.spec.kind == "defense" and getattr(built, "role", "") in ("detector", "purifier")
+    detects = part.spec.kind == "defense" and role(part.spec) in ("detector", "purifier")
     data = _data(task, loader).split("fit" if detects else "train")
+    if task.pipeline is not None and detects:
+        data = _through(task.pipeline, data, loader)
+    data = Split(data.x, data.y, data.index, data.num_classes, data.levels, CounterDraws(task.key, data.index))
+    session = loader.session(part)
+    if session is not None:
+        state = session.fit(part, task.pipeline, task.key, data)
+        return state, {"parameters": sum(v.numel() for v in state.values())}
+    built, inputs = build(part.spec), loader.inputs(part)
     if task.pipeline is not None:
         inputs["victim"] = loader.classifier(task.pipeline)
-        data = _through(task.pipeline, data, loader) if detects else data
     with seeded(task.key), kept(loader.store.folder, task.key, built.fit, task.label) as (given, told):
-        data = Split(data.x, data.y, data.index, data.num_classes, data.levels, CounterDraws(task.key, data.index))
         state = built.fit(data, **inputs, **given)
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ContractError(f"{part.spec.name}: fit gives {type(state).__name__}; expected a dict of tensors")
@@ -70,8 +77,7 @@ def fit(task: Task, loader: Loader) -> tuple[State, Facts]:
 
 def _through(pipeline: Pipeline, data: Split, loader: Loader) -> Split:
     """The data as the purifiers of a pipeline leave it."""
-    classifier = loader.classifier(pipeline)
-    parts = [loader.defense(p, classifier) for p in pipeline.parts if p is not pipeline.classifier]
+    parts = loader.defenses(pipeline, loader.classifier(pipeline))
     purifiers = [part for part in parts if part.role == "purifier"]
     if not purifiers:
         return data
@@ -91,8 +97,7 @@ def calibration(task: Task, loader: Loader) -> tuple[State, Facts]:
     assert task.pipeline is not None
     pipeline = task.pipeline
     classifier = loader.classifier(pipeline)
-    parts = tuple(loader.defense(p, classifier) for p in pipeline.parts if p is not pipeline.classifier)
-    system = System(classifier, parts)
+    system = System(classifier, tuple(loader.defenses(pipeline, classifier)))
     data = _data(task, loader).split("calibrate")
     scores = [system.scores(chunk.x, chunk.draws.stream("calibrate"))[1] for chunk in _chunks(data)]
     joined = [torch.cat(column) for column in zip(*scores, strict=True)]
@@ -223,7 +228,7 @@ def study(task: Task, loader: Loader) -> tuple[dict[str, Any], Facts]:
     return {name: list(rows) for name, rows in tables.items()}, {}
 
 
-_PERFORM: dict[str, Callable[[Task, Loader], tuple[Any, Facts]]] = {
+PERFORM: dict[str, Callable[[Task, Loader], tuple[Any, Facts]]] = {
     "fit": fit,
     "calibrate": calibration,
     "probe": probe,

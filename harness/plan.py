@@ -10,6 +10,7 @@ from typing import Any
 from harness import registry
 from harness.data import fingerprint, key_of, test_size
 from harness.grid import Attempt, Cell, Check, Grid, System, role
+from harness.isolation.policy import Isolation
 from harness.spec import code_digest, digest, identity, label, module_file, nested, tree_digest, with_victim
 from harness.types import Skip, Spec
 
@@ -30,13 +31,14 @@ _ENGINE = {
 class Fitted:
     """A part, the key under which its state stands (or would stand), and the parts that it consumes.
 
-    inputs: by parameter name, its nested parts. before: the parts of the pipeline before it. state: whether there is a state.
+    inputs: by parameter name, its nested parts. state: whether there is a state. isolation: where it runs, if not here.
     """
 
     spec: Spec
     key: str
     state: bool
     inputs: tuple[tuple[str, Fitted | tuple[Fitted, ...]], ...] = ()
+    isolation: Isolation | None = None
 
     def children(self) -> Iterator[Fitted]:
         """The nested parts, in order."""
@@ -180,26 +182,34 @@ def fitted(plan: Plan, spec: Spec, dataset: Spec, *, context: Sequence[Fitted] =
         return Fitted(spec, key_of(spec), False)
     consumed = [f for _, value in inputs for f in (value if isinstance(value, tuple) else (value,))]
     above = [f.key for f in (*context, *consumed)]
-    key = _key("fit", spec=identity(spec), dataset=fingerprint(dataset), above=above, seed=plan.grid.seed)
-    part = Fitted(spec, key, registry.has_method(source, "fit"), tuple(inputs))
+    isolation = plan.grid.isolation if foreign(spec) else None
+    where = {"isolation": isolation.key} if isolation else {}
+    key = _key("fit", spec=identity(spec), dataset=fingerprint(dataset), above=above, seed=plan.grid.seed, **where)
+    part = Fitted(spec, key, registry.has_method(source, "fit"), tuple(inputs), isolation)
     if part.state:
-        needed = tuple(f.key for above_it in (*context, *consumed) for f in _with_states(above_it))
+        needed = tuple(f.key for above_it in (*context, *consumed) for f in states_of(above_it))
         pipeline = Pipeline(dataset, context[0], tuple(context[1:])) if context else None
         plan.add(Task("fit", key, f"fit {label(spec)} on {label(dataset)}", dataset, needed, pipeline, part))
     return part
 
 
-def _with_states(part: Fitted) -> Iterator[Fitted]:
+def foreign(spec: Spec) -> bool:
+    """Whether a part, or one that it is given, is a file of its author rather than an installed part."""
+    inner = (v for value in nested(spec).values() for v in (value if isinstance(value, tuple) else (value,)))
+    return registry.locate(spec.kind, spec.name).module is None or any(v.name != "self" and foreign(v) for v in inner)
+
+
+def states_of(part: Fitted) -> Iterator[Fitted]:
     """The part and what it consumes, where a state is stored."""
     for child in part.children():
-        yield from _with_states(child)
+        yield from states_of(child)
     if part.state:
         yield part
 
 
 def _states(pipeline: Pipeline) -> tuple[str, ...]:
     """The keys of all states that a running system is loaded from."""
-    keys = dict.fromkeys(f.key for part in (pipeline.victim, *pipeline.parts) for f in _with_states(part))
+    keys = dict.fromkeys(f.key for part in (pipeline.victim, *pipeline.parts) for f in states_of(part))
     if pipeline.calibration:
         keys[pipeline.calibration] = None
     return tuple(keys)
@@ -348,7 +358,7 @@ class _Stage:
     @property
     def inputs(self) -> tuple[str, ...]:
         """The keys of what every craft task of the cell consumes."""
-        states = (f.key for child in self.attack.children() for f in _with_states(child))
+        states = (f.key for child in self.attack.children() for f in states_of(child))
         told = (self.probe.key, *((self.stand_in.key,) if self.stand_in else ()))
         return tuple(dict.fromkeys((*_states(self.target), *states, *told)))
 

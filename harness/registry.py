@@ -241,9 +241,30 @@ def has_method(source: Source, method: str) -> bool:
     return any(isinstance(node, ast.FunctionDef) and node.name == method for node in source.node.body)
 
 
+_closed: set[Path] = set()
+
+
+def close(source: Source) -> None:
+    """From now on this process does not run the file of a part."""
+    _closed.add(source.path)
+
+
+def closed(source: Source) -> bool:
+    """Whether this process must not run the file of a part."""
+    return source.path in _closed
+
+
 def load(kind: str, name: str) -> type:
-    """Import the class of a part; a file that was edited is read anew, as its digest changes with it."""
+    """Import the class of a part; a file that was edited is read anew, as its digest changes with it.
+
+    Raises PermissionError for a file that is closed to this process.
+    """
     source = locate(kind, name)
+    if closed(source):
+        raise PermissionError(
+            f"{source.path} runs in a process of its own, but was to run here; constants of its class (role, norms, needs, "
+            "minimal, random) must be literals"
+        )
     if source.module is not None:
         return getattr(importlib.import_module(source.module), source.class_name)  # type: ignore[no-any-return]
     return _load_file(source.path, source.class_name, source.path.stat().st_mtime_ns)

@@ -6,7 +6,7 @@ Nothing of the defense is changed or declared: torch hands every operation to a 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -27,6 +27,7 @@ _WHERE = {torch.where, Tensor.where}
 _NUMBERS = ("add", "sub", "mul", "div", "true_divide")
 _DUNDERS = tuple(f"__{side}{name}__" for name in ("add", "sub", "mul", "truediv") for side in ("", "r"))
 _ARITHMETIC = {getattr(place, name) for place in (torch, Tensor) for name in _NUMBERS}
+_DERIVATIVES = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
 _ARITHMETIC |= {getattr(Tensor, name) for name in _DUNDERS}
 
 
@@ -125,8 +126,23 @@ class Unrolled(TorchFunctionMode):
         self.slopes |= {id(tensor): slope for tensor, slope in zip(wanted, found, strict=True)}
 
 
-def under(mode: Callable[[], TorchFunctionMode], function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, each call inside a mode of its own."""
+class Watch(TorchFunctionMode):
+    """Notes whether anything is differentiated, however that was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.differentiated: bool = False
+
+    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+        self.differentiated |= func in _DERIVATIVES
+        return func(*args, **(kwargs or {}))
+
+
+def under(mode: type[TorchFunctionMode], function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, each call inside a mode of its own; a function in another process is told the mode's name."""
+    elsewhere = getattr(function, "under", None)
+    if elsewhere is not None:
+        return cast("Callable[..., Any]", elsewhere(mode.__name__.lower()))
 
     def call(*args: Any) -> Any:
         with mode():

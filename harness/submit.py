@@ -1,4 +1,7 @@
-"""Score a defense: the contract first, then the official grid with it beside the undefended victim, then its rank."""
+"""Score a defense: the contract first, then the official grid with it beside the undefended victim, then its rank.
+
+The code of a file runs in processes of its own (harness.isolation); every submission ends with one verdict.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from harness import api, check
+from harness import api, check, registry
 from harness.data import test_size
+from harness.flags._flag import TWINS
 from harness.grid import Grid
+from harness.isolation.errors import ENDINGS
+from harness.isolation.policy import Isolation, Limits
+from harness.plan import foreign
 from harness.rank import group, ranked
 from harness.spec import label, parse
+from harness.types import Spec
 
 CONFIRMED = 3  # the first ranks, scored again on other images
+VERDICTS = ("scored", "rejected", "failed", "timed out", "over memory")
+DISHONEST = ("batch-dependent", "random", TWINS)  # flags that are a verdict where they are warnings
 
 
 def submit(
@@ -23,30 +33,87 @@ def submit(
     size: str | None = None,
     changes: Mapping[str, Any] | None = None,
     home: str | Path | None = None,
+    trusted: bool = False,
+    require_isolation: bool = False,
+    limits: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> tuple[dict[str, Any], api.Result | None]:
-    """Verdict (scored, rejected or failed) with its reason, rank and figures; and the run behind it, if there was one.
+    """Verdict (one of VERDICTS) with its reason, rank and figures; and the run behind it, if there was one.
 
-    Raises FileNotFoundError or ValueError if the file, the class or the grid cannot be read.
+    trusted: the code of a file runs in this process. require_isolation: only under bubblewrap. limits: changes of
+    `Limits`. Raises FileNotFoundError or ValueError if the file, the class or the grid cannot be read, RuntimeError where the
+    isolation that is required cannot be had.
     """
     (spec,) = parse("defense", defense)
     name = label(spec)
     api.home_folder(home)
+    isolation = None if trusted else isolated(spec, limits or {}, require=require_isolation)
     beside = ["none", "adversarial_training"] if size in (None, "official") else ["none"]
     read = api.read_grid(grid, size=size, changes={"defenses": [*beside, defense], **dict(changes or {})})
-    broken = [finding for finding in check.check(defense) if not finding.passed]
-    if broken:
-        return _verdict(name, "rejected", "; ".join(f"{f.test}: {f.message}" for f in broken)), None
+    read = replace(read, isolation=isolation)
+    broken = next((f for f in check.check(defense, kind="defense", isolation=isolation) if not f.passed), None)
+    if broken is not None:
+        return _verdict(name, broken.verdict, f"{broken.test}: {broken.message}", isolation), None
     result = api.run(read, home=home, **options)
     record = next((r for r in result.records if r["defense"] == name), None)
     if record is None or not record["complete"]:
         reason = record["failed"][0]["error"] if record and record["failed"] else "no record was made"
-        return _verdict(name, "failed", reason), result
+        return _verdict(name, *_ended(reason), isolation), result
+    dishonest = next((f for f in record["flags"] if _dishonest(f)), None)
+    if dishonest is not None:
+        reason = f"dishonesty: {dishonest['name']}: {dishonest['text']}"
+        return _verdict(name, "rejected", reason, isolation), result
     verdict = _scored(name, record, read)
     more = min(test_size(dataset) for dataset in read.datasets) > read.first + read.inputs
     if read.size == "official" and verdict["rank"] <= CONFIRMED and more:
         verdict["confirmation"] = _confirmed(name, read, home, options)
     return verdict, result
+
+
+def isolated(spec: Spec, limits: Mapping[str, Any], *, require: bool = False) -> Isolation | None:
+    """Where a part of another author is to run; None for a part that is installed.
+
+    Its files are closed to this process from now on. Raises RuntimeError where bubblewrap is required and does not work.
+    """
+    from harness.isolation.sandbox import best
+
+    own = Limits().changed(limits)
+    if not foreign(spec):
+        return None
+    mode = best()
+    if require and mode != "bubblewrap":
+        raise RuntimeError(
+            "isolation is required, but bubblewrap does not work here; install it (apt-get install bubblewrap), "
+            "or leave --require-isolation out"
+        )
+    sources = [registry.locate(s.kind, s.name) for s in _inside(spec)]
+    files = [source for source in sources if source.module is None]
+    for source in files:
+        registry.close(source)
+    given = [str(v) for s in _inside(spec) for _, v in s.params if isinstance(v, Path)]
+    own_files = tuple(dict.fromkeys([*(str(source.path) for source in files), *given]))
+    return Isolation(mode, own, files=own_files)
+
+
+def _inside(spec: Spec) -> list[Spec]:
+    """A part and the parts that it is given."""
+    values = [v for _, value in spec.params for v in (value if isinstance(value, tuple) else (value,))]
+    return [spec, *(s for v in values if isinstance(v, Spec) and v.name != "self" for s in _inside(v))]
+
+
+def _ended(error: str) -> tuple[str, str]:
+    """The verdict that the error of a task stands for, and its reason."""
+    kind, _, message = error.removeprefix("needs a task that failed: ").partition(": ")
+    if kind in ENDINGS:
+        return ENDINGS[kind], message
+    if kind == "ContractError":
+        return "rejected", f"contract: {message}"
+    return "failed", message if kind == "SubmissionError" else error
+
+
+def _dishonest(flag: Mapping[str, Any]) -> bool:
+    """Whether a flag says that the answers are not those of one fixed function of the input."""
+    return bool(flag["fired"]) and flag["severity"] == "warning" and flag["name"] in DISHONEST
 
 
 def _confirmed(name: str, read: Grid, home: str | Path | None, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -58,9 +125,10 @@ def _confirmed(name: str, read: Grid, home: str | Path | None, options: Mapping[
     return {"suite": other.suite, "first": other.first, "inputs": other.inputs, "robust_accuracy": robust}
 
 
-def _verdict(name: str, verdict: str, reason: str) -> dict[str, Any]:
+def _verdict(name: str, verdict: str, reason: str, isolation: Isolation | None) -> dict[str, Any]:
     empty = dict.fromkeys(("rank", "of", "clean_accuracy", "robust_accuracy"))
-    return {"name": name, "verdict": verdict, "reason": reason, **empty, "flags": [], "run_id": None}
+    told: dict[str, Any] = {"name": name, "verdict": verdict, "reason": reason, **empty, "flags": [], "run_id": None}
+    return told | {"isolation": isolation.mode if isolation else "none"}
 
 
 def _scored(name: str, record: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
@@ -85,4 +153,5 @@ def _scored(name: str, record: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
         "robust_high": metrics["robust_accuracy"]["high"],
         "flags": [flag["name"] for flag in record["flags"] if flag["fired"]],
         "run_id": run_id(home, record),
+        "isolation": grid.isolation.mode if grid.isolation else "none",
     }

@@ -126,7 +126,7 @@ def _identity(system: System) -> Forward:
     return replace(system, parts=tuple(parts))
 
 
-def _rewritten(mode: Callable[[], TorchFunctionMode]) -> Callable[[System], Forward]:
+def _rewritten(mode: type[TorchFunctionMode]) -> Callable[[System], Forward]:
     def call(system: System) -> Forward:
         parts = (replace(part, call=_With(under(mode, part.call))) for part in system.parts)
         return replace(system, parts=tuple(parts), classifier=under(mode, system.classifier))

@@ -1,0 +1,367 @@
+"""Starting and watching the process of a submission, from outside."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from harness import registry
+from harness.isolation.channel import Arena, Channel, Closed
+from harness.isolation.confine import RULE
+from harness.isolation.errors import Died, OverMemory, Rejected, TimedOut
+from harness.isolation.policy import Isolation, Limits
+
+MODES = ("bubblewrap", "process")
+START = 120.0  # seconds until the nursery has imported torch
+_TAIL = 4096  # bytes of output that are kept
+_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives")
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/dev/full")
+_PROCESS = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys", "/sys/devices/system")
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+
+
+@lru_cache(maxsize=1)
+def bubblewrap() -> str | None:
+    """The path of a bubblewrap that works here; None where there is none, or the kernel forbids its namespaces."""
+    found = shutil.which("bwrap") if sys.platform == "linux" else None
+    if found is None:
+        return None
+    trial = [
+        found,
+        "--unshare-all",
+        "--unshare-user",
+        "--ro-bind",
+        "/",
+        "/",
+        "--dev",
+        "/dev",
+        "--proc",
+        "/proc",
+        "true",
+    ]
+    try:
+        return found if subprocess.run(trial, capture_output=True, timeout=20, check=False).returncode == 0 else None
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def best() -> str:
+    """The strongest mode that works here."""
+    return "bubblewrap" if bubblewrap() else "process"
+
+
+def readable(isolation: Isolation) -> list[str]:
+    """What of the file system a submission may read: interpreter, libraries, the five packages, its own files."""
+    root = registry.root()
+    ours = [str(root / name) for name in ("harness", "attacks", "defenses", "geometry", "leaderboard")]
+    own = Path(isolation.python or sys.executable)
+    interpreter = [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values(), str(own.parent.parent)]
+    paths = [*_SYSTEM, *interpreter, *ours, *isolation.files]
+    found = [str(Path(path)) for path in dict.fromkeys(paths) if path and Path(path).exists()]
+    return [path for path in found if not any(path != other and Path(path).is_relative_to(other) for other in found)]
+
+
+class Sandbox:
+    """A nursery of children for one isolation, started once; a child at a time."""
+
+    def __init__(self, isolation: Isolation, device: str, closed: Sequence[str] = ()) -> None:
+        self.isolation, self.limits = isolation, isolation.limits
+        self.scratch = Path(tempfile.mkdtemp(prefix="harness-submission-"))
+        self.output: deque[bytes] = deque(maxlen=64)
+        self.printed, self.rules = 0, deque[str](maxlen=8)
+        ours, theirs = socket.socketpair()
+        inside = isolation.mode == "bubblewrap"
+        scratch = "/scratch" if inside else str(self.scratch)
+        paths = readable(isolation)
+        settings = {
+            "scratch": scratch,
+            "limits": asdict(self.limits),
+            "device": device,
+            "folder": next((path for path in isolation.files if Path(path).is_dir()), ""),
+            "readable": [*paths, *_DEVICES, *_PROCESS],
+            "closed": [path for path in closed if path],
+        }
+        python = isolation.python or sys.executable
+        command = [python, "-I", "-B", "-c", _MAIN, str(registry.root()), str(theirs.fileno()), json.dumps(settings)]
+        if inside:
+            command = [*_wrapped(paths, self.limits, theirs.fileno(), device), *command]
+        self.process = subprocess.Popen(
+            command,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=_environment(scratch),
+            cwd="/",
+            start_new_session=True,
+        )
+        theirs.close()
+        self.control = ours
+        threading.Thread(target=self._drain, daemon=True).start()
+        self.control.settimeout(START)
+        try:
+            told = self._told()
+        except TimeoutError:
+            told = None
+        if not told or "ready" not in told:
+            self.close()
+            raise RuntimeError(
+                f"the process for submissions did not start ({isolation.mode}): {self.tail() or 'no output'}"
+            )
+
+    def _drain(self) -> None:
+        """Read what is printed, so that nobody waits; keep the end of it, and the rules that were reported."""
+        assert self.process.stdout is not None
+        rest = b""
+        while chunk := os.read(self.process.stdout.fileno(), 1 << 16):
+            self.printed += len(chunk)
+            lines = (rest + chunk).split(b"\n")
+            rest = lines.pop()[-1024:]
+            for line in lines:
+                if line.startswith(RULE.encode()):
+                    self.rules.append(line.decode(errors="replace").removeprefix(RULE)[:300])
+                elif line.strip():
+                    self.output.append(line[:1024])
+
+    def tail(self) -> str:
+        """The last lines of output."""
+        time.sleep(0.02)  # the thread reads on
+        return b"\n".join(self.output).decode(errors="replace")[-_TAIL:].strip()
+
+    def _told(self) -> dict[str, Any] | None:
+        content = self.control.recv(4096)
+        return json.loads(content) if content else None
+
+    def child(self) -> Child:
+        """A new child."""
+        ours, theirs = socket.socketpair()
+        outgoing, incoming = Arena.create(), Arena.create()
+        self.control.settimeout(START)
+        try:
+            socket.send_fds(self.control, [b'{"new": true}'], [theirs.fileno(), incoming.file, outgoing.file])
+            told = self._told()
+        except OSError as error:
+            raise Died(f"its process is gone: {error}") from None
+        theirs.close()
+        if not told or "started" not in told:
+            raise Died(f"its process is gone; last output: {self.tail() or 'none'}")
+        self.printed = 0
+        self.output.clear()
+        self.rules.clear()
+        return Child(self, Channel(ours, outgoing, incoming))
+
+    def end(self, *, kill: bool = False) -> int | None:
+        """End the child; its exit status."""
+        try:
+            self.control.sendall(b'{"kill": true}' if kill else b'{"end": true}')
+            told = self._told()
+        except OSError:
+            return None
+        return int(told["ended"]) if told and "ended" in told else None
+
+    def close(self) -> None:
+        """End the nursery, and with it everything that it started."""
+        self.control.close()
+        try:
+            self.process.wait(1.0)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def resident(self) -> int:
+        """Bytes of memory of all processes below this one that are not shared with the nursery's own."""
+        return sum(_memory(pid) for pid in _below(self.process.pid))
+
+    def processor(self) -> float:
+        """Seconds of the processor that all processes below this one have used."""
+        return sum(_seconds(pid) for pid in _below(self.process.pid))
+
+    def written(self) -> int:
+        """Bytes in the scratch folder, where it lies outside of a namespace."""
+        return sum(path.lstat().st_size for path in self.scratch.rglob("*"))
+
+
+# -I: nothing of the folder or of the environment is imported; the root is put in by hand.
+_MAIN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from harness.isolation import worker; worker.main()"
+
+
+class Child:
+    """A pipe to a child that is watched while an answer is waited for."""
+
+    def __init__(self, sandbox: Sandbox, channel: Channel) -> None:
+        self.sandbox, self.channel = sandbox, channel
+        self.seconds = sandbox.limits.answer
+        self.dead: BaseException | None = None
+        self.started = sandbox.processor()
+
+    def send(self, header: dict[str, Any], tensors: Sequence[Tensor]) -> None:
+        """Send a message; raises an ending if the child is gone."""
+        self._alive()
+        try:
+            self.channel.send(header, tensors)
+        except Closed:
+            self._fail(None)
+
+    def receive(self) -> tuple[dict[str, Any], list[Tensor]]:
+        """The next message; raises TimedOut, OverMemory, Rejected or Died if there will be none."""
+        self._alive()
+        self._wait()
+        try:
+            self.channel.link.settimeout(10.0)
+            message = self.channel.receive()
+        except Closed:
+            self._fail(None)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            self._fail(Rejected(f"contract: sends what is no message: {error}"))
+        if self.sandbox.rules:
+            self._fail(None)
+        return message
+
+    def _alive(self) -> None:
+        if self.dead is not None:
+            raise self.dead
+
+    def _wait(self) -> None:
+        """Wait for a message, and see to it that the child keeps its limits."""
+        limits, sandbox = self.sandbox.limits, self.sandbox
+        deadline, pause = time.monotonic() + self.seconds, 0.02
+        while not select.select([self.channel.link], [], [], pause)[0]:
+            pause = min(0.1, 2 * pause)
+            if time.monotonic() > deadline:
+                self._fail(TimedOut(f"no answer within {self.seconds:g} s"))
+            if sandbox.resident() > limits.memory * (1 << 30):
+                self._fail(OverMemory(f"takes more than {limits.memory:g} GiB"))
+            if sandbox.printed > limits.output * (1 << 20):
+                self._fail(Died(f"prints more than {limits.output:g} MiB"))
+            if sandbox.isolation.mode != "bubblewrap" and sandbox.written() > limits.files * (1 << 20):
+                self._fail(Died(f"writes more than {limits.files:g} MiB"))
+            if sandbox.processor() - self.started > limits.processor:
+                self._fail(TimedOut(f"takes more than {limits.processor:g} s of the processor"))
+
+    def _fail(self, ending: BaseException | None) -> NoReturn:
+        """End the child, and raise why: the ending, or what its last words or its exit status say."""
+        status = self.sandbox.end(kill=True)
+        tail = self.sandbox.tail()
+        if self.sandbox.rules:
+            ending = Rejected(self.sandbox.rules[0])
+        elif ending is None and status in (-signal.SIGXCPU,):
+            ending = TimedOut(f"takes more than {self.sandbox.limits.processor:g} s of the processor")
+        elif ending is None:
+            how = f"by signal {signal.Signals(-status).name}" if status and status < 0 else f"with status {status}"
+            ending = Died(f"its process ended {how}" + (f"; last output: {tail}" if tail else ""))
+        self.dead = ending
+        self.channel.close()
+        raise ending
+
+    def close(self) -> None:
+        """End the child, if it lives."""
+        if self.dead is None:
+            self.channel.close()
+            self.sandbox.end()
+            self.dead = Died("its process was ended")
+
+
+def _wrapped(paths: Sequence[str], limits: Limits, control: int, device: str) -> list[str]:
+    """The command line of bubblewrap: no network, no other processes, only the paths to read, only /scratch to write."""
+    command = [str(bubblewrap()), "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534"]
+    command += ["--cap-drop", "ALL", "--die-with-parent", "--new-session", "--hostname", "submission"]
+    command += ["--size", str(int(limits.files * (1 << 20))), "--tmpfs", "/scratch", "--tmpfs", "/tmp"]
+    for path in paths:
+        command += ["--ro-bind", path, path] if not Path(path).is_symlink() else ["--symlink", os.readlink(path), path]
+    command += ["--dev", "/dev", "--proc", "/proc", "--ro-bind-try", "/sys/devices/system", "/sys/devices/system"]
+    if device.startswith("cuda"):
+        for place in sorted(Path("/dev").glob("nvidia*")):
+            command += ["--dev-bind-try", str(place), str(place)]
+    return [*command, "--chdir", "/scratch", "--"]
+
+
+def _environment(scratch: str) -> dict[str, str]:
+    """What a submission may know of the environment: nothing of the user's."""
+    return {
+        "PATH": "/usr/bin:/bin",
+        "HOME": scratch,
+        "TMPDIR": scratch,
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": "1",
+        "MKL_NUM_THREADS": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+
+
+def _below(process: int) -> list[int]:
+    """A process and all that it started, and they."""
+    found, waiting = [], [process]
+    while waiting:
+        pid = waiting.pop()
+        found.append(pid)
+        try:
+            for task in os.listdir(f"/proc/{pid}/task"):
+                waiting += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
+        except (OSError, ValueError):
+            continue
+    return found
+
+
+def _memory(pid: int) -> int:
+    """Resident memory less what is shared with files, in bytes."""
+    try:
+        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text().split()
+    except (OSError, ValueError):
+        return 0
+    return (int(resident) - int(shared)) * _PAGE
+
+
+def _seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+_running: dict[tuple[Isolation, str, tuple[str, ...]], Sandbox] = {}
+
+
+def sandbox_for(isolation: Isolation, device: str, closed: Sequence[str]) -> Sandbox:
+    """The nursery for an isolation in this process, started when it is first needed or when the last one is gone."""
+    key = (isolation, device, tuple(closed))
+    found = _running.get(key)
+    if found is None or found.process.poll() is not None:
+        if found is not None:
+            found.close()
+        found = _running[key] = Sandbox(isolation, device, closed)
+    return found
+
+
+@atexit.register
+def close_all() -> None:
+    """End every nursery of this process."""
+    while _running:
+        _running.popitem()[1].close()
+
+
+def tensors_of(state: Any) -> bool:
+    """Whether something is a state."""
+    return isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())

@@ -1,0 +1,215 @@
+"""The process that runs submissions: a nursery that stays clean, and for each task a child that sees the submission's code.
+
+Started as `python -m harness.isolation.worker CONTROL SETTINGS`: the number of a socket, and what `sandbox.Settings` says.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from harness import registry
+from harness.isolation import confine
+from harness.isolation.channel import Arena, Channel, Closed
+from harness.isolation.endpoint import Endpoint
+from harness.isolation.policy import Limits
+from harness.isolation.tampering import Snapshot
+from harness.loading import Loader, seeded
+from harness.plan import Fitted, Pipeline
+from harness.spec import build
+from harness.store import Missing, Store
+from harness.types import Spec, Split, State
+
+
+class Given:
+    """A store that holds what this process was given, and nothing else."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, State] = {}
+
+    def get(self, key: str, *, device: str = "cpu") -> State:
+        """A state that was given; raises Missing."""
+        if key not in self.states:
+            raise Missing(key)
+        return self.states[key]
+
+
+class Submission:
+    """What a child answers to: the questions of `harness.isolation.remote`."""
+
+    def __init__(self, device: str) -> None:
+        self.given = Given()
+        self.loader = Loader(cast("Store", self.given), device, isolates=False)
+        self.snapshot = Snapshot()
+        self.told: set[str] = set()
+
+    def give(self, states: dict[str, State]) -> None:
+        """States by key, of the victim and of all else that the parts are loaded from."""
+        self.given.states.update(states)
+
+    def describe(self, spec: Spec) -> dict[str, Any]:
+        """What the contract asks of the class: a frozen dataclass without tensors among its parameters."""
+        from harness.check import description
+
+        found = description(spec)
+        self.unchanged()
+        return found
+
+    def fit(self, part: Fitted, pipeline: Pipeline | None, key: str, data: Split) -> State:
+        """The state of a part, fitted on data that were given."""
+        inputs = self.loader.inputs(part)
+        if pipeline is not None:
+            inputs["victim"] = self.loader.classifier(pipeline)
+        with seeded(key):
+            state = build(part.spec).fit(data, **inputs)
+        self.unchanged()
+        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+            raise TypeError(f"fit gives {type(state).__name__}; expected a dict of tensors")
+        return state
+
+    def defense(self, part: Fitted, pipeline: Pipeline) -> Any:
+        """A purifier or detector behind its classifier: the callable."""
+        found = self.loader.defense(part, self.loader.classifier(pipeline), pipeline).call
+        self.unchanged()
+        return found
+
+    def classifier(self, pipeline: Pipeline) -> Any:
+        """What classifies in a pipeline."""
+        found = self.loader.classifier(pipeline)
+        self.unchanged()
+        return found
+
+    def network(self, part: Fitted) -> Any:
+        """A victim."""
+        found = self.loader.network(part)
+        self.unchanged()
+        return found
+
+    def perturb(self, part: Fitted, method: str, *arguments: Any) -> Any:
+        """What an attack answers."""
+        attack = self.loader.remember(f"attack {part.key}", lambda: self.loader.attack(part))
+        found = getattr(attack, method)(*arguments)
+        self.unchanged()
+        return found
+
+    def farewell(self) -> None:
+        """Nothing more will be asked."""
+        self.unchanged()
+
+    def unchanged(self) -> None:
+        """Tell which functions of torch or of the harness were replaced."""
+        changed = self.snapshot.changed()
+        if changed and changed not in self.told:
+            self.told.add(changed)
+            confine.report(f"replaces {changed}")
+
+
+def nursery(control: socket.socket, settings: dict[str, Any]) -> None:
+    """Fork a child for each task that is announced; when it ends, say how, and leave nothing behind."""
+    confine.no_new_privileges()
+    folder = Path(settings["scratch"])
+    while True:
+        message, files = _received(control)
+        if message is None:
+            return
+        child = os.fork()
+        if child == 0:
+            control.close()
+            _child(files, settings)
+            os._exit(0)
+        for file in files:
+            os.close(file)
+        _send(control, {"started": child})
+        status = _ended(control, child)
+        for path in folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        if status is None:
+            return
+        _send(control, {"ended": status})
+
+
+def _ended(control: socket.socket, child: int) -> int | None:
+    """Wait for the child's end, or kill it when told to; its exit status (negative: a signal), None if nobody waits."""
+    pid = os.pidfd_open(child)
+    ready, _, _ = select.select([pid, control.fileno()], [], [])
+    gone, asked = False, control.fileno() in ready
+    if asked:
+        message, _ = _received(control)
+        gone = message is None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL if gone or message == {"kill": True} else 0)
+        if message == {"end": True}:
+            select.select([pid], [], [], 2.0)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(child, signal.SIGKILL)
+    os.close(pid)
+    _, status = os.waitpid(child, 0)
+    if not asked:  # the child ended by itself: the harness notices, and asks
+        message, _ = _received(control)
+        gone = message is None
+    return None if gone else os.waitstatus_to_exitcode(status)
+
+
+def _child(files: list[int], settings: dict[str, Any]) -> None:
+    """Give up what a submission may not have, then answer questions until nobody asks."""
+    link, outgoing, incoming = files
+    pipe = Channel(socket.socket(fileno=link), Arena(outgoing), Arena(incoming))
+    scratch, folder = str(settings["scratch"]), str(settings["folder"])
+    confine.limit(Limits(**settings["limits"]))
+    files_ok = confine.restrict_files(read=settings["readable"], write=[scratch, "/dev/null"])
+    calls_ok = confine.filter_calls()
+    if folder:
+        sys.path.insert(0, folder)
+        os.chdir(folder)
+    confine.watch(own=scratch, closed=settings["closed"])
+    submission = Submission(settings["device"])
+    names = ("give", "describe", "fit", "defense", "classifier", "network", "perturb", "farewell")
+    serves = {name: getattr(submission, name) for name in names}
+    layers = ["limits", *(["landlock"] if files_ok else []), *(["seccomp"] if calls_ok else [])]
+    serves["layers"] = lambda: layers
+    with contextlib.suppress(Closed):
+        Endpoint(pipe, serves, settings["device"]).listen()
+
+
+def _received(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
+    try:
+        content, files, _, _ = socket.recv_fds(control, 4096, 3)
+    except OSError:
+        return None, []
+    return (json.loads(content) if content else None), list(files)
+
+
+def _send(control: socket.socket, message: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        control.sendall(json.dumps(message).encode())
+
+
+def main() -> None:
+    """Be ready: everything heavy is imported once, before any child."""
+    import harness.check
+    import harness.perform  # noqa: F401
+
+    control, settings = socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2])
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    registry.root()
+    gc.collect()
+    gc.freeze()
+    _send(control, {"ready": os.getpid()})
+    nursery(control, settings)
+
+
+if __name__ == "__main__":
+    main()
