@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,10 +15,10 @@ from geometry.manifolds._denoiser_network import DenoiserNetwork
 from geometry.manifolds._denoising import kept_at
 from geometry.manifolds._rows import Data, State, require_positive, shape_tensor
 from geometry.manifolds._training import Schedule, Training, train
+from geometry.manifolds._weights import read
 from geometry.manifolds.variational_autoencoder import unit_rows
 
 LEAST_UPDATES = 300
-DIGESTS = {"fashion_mnist": "f5cfb4a8e623bddd24ac157aedc860d04c984c0a7638c52b30a0333eae6aa60e"}
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Diffusion:
         shape = tuple(data.x.shape[1:])
         x = 2 * unit_rows(data.x).reshape(-1, *shape) - 1
         if self.weights is not None:
-            network = _network(self._read(), shape)
+            network = _network(read("diffusion", self.weights), shape)
         else:
             network = DenoiserNetwork(shape, self.width, self.patch).to(x.device)
             self._train(network, x, training)
@@ -99,26 +98,6 @@ class Diffusion:
 
         schedule = Schedule(self.epochs, self.batch_size, self.learning_rate, LEAST_UPDATES)
         train(network, loss, len(x), schedule, what="diffusion", training=training)
-
-    def _read(self) -> State:
-        from safetensors.torch import load_file
-
-        path = self.weights if isinstance(self.weights, Path) else shipped(str(self.weights))
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"there is no file {path}; give the weights of a trained diffusion, or none to train it"
-            )
-        return load_file(path)
-
-
-def shipped(name: str) -> Path:
-    """The file of weights that comes with this module; raises ValueError where it is not the one that was trained."""
-    if name not in DIGESTS:
-        raise ValueError(f"weights are a Path or one of {list(DIGESTS)}, not {name!r}")
-    path = Path(__file__).parent / "weights" / f"diffusion_{name}.safetensors"
-    if hashlib.sha256(path.read_bytes()).hexdigest() != DIGESTS[name]:
-        raise ValueError(f"{path} is not the file that belongs here; install the project again")
-    return path
 
 
 def _network(state: State, shape: tuple[int, ...]) -> DenoiserNetwork:

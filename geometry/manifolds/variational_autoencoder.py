@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from torch import Tensor
 from geometry.manifolds._rows import Data, State, require_positive, rows, shape_tensor
 from geometry.manifolds._training import Schedule, Training, train
 from geometry.manifolds._variational import VariationalManifold, VariationalNetwork, evidence, standard_divergence
+from geometry.manifolds._weights import read
 
 
 @dataclass(frozen=True)
@@ -18,8 +21,9 @@ class VariationalAutoencoder:
 
     Convolutional for images, fully connected for other inputs; width: channels after the first convolution. epochs: passes
     over the data, at least 800 updates of Adam. deviation: of a pixel; small ones buy sharp images with codes far from
-    the prior. refinements: Gauss-Newton steps on the code, to the nearest point of the decoder's image. Inputs lie in
-    [0, 1]. Source: Kingma and Welling 2014, "Auto-encoding variational Bayes"; Tu et al. 2023, equation 24.
+    the prior. refinements: Gauss-Newton steps on the code, to the nearest point of the decoder's image. weights: a file of
+    trained ones, of this dim and width, or "fashion_mnist", which come with this module. Inputs lie in [0, 1]. Source:
+    Kingma and Welling 2014, "Auto-encoding variational Bayes"; Tu et al. 2023, equation 24.
     """
 
     dim: int = 32
@@ -29,6 +33,7 @@ class VariationalAutoencoder:
     learning_rate: float = 2e-3
     deviation: float = 0.2
     refinements: int = 2
+    weights: Literal["fashion_mnist"] | Path | None = None
 
     def __post_init__(self) -> None:
         require_positive(
@@ -43,8 +48,13 @@ class VariationalAutoencoder:
             raise ValueError(f"refinements must be at least 0, not {self.refinements}")
 
     def fit(self, data: Data, *, training: Training | None = None) -> State:
-        """Weights, float32, trained with numbers from torch's global generator; raises ValueError as `unit_rows` does."""
+        """Weights, float32, trained with numbers from torch's global generator, or read.
+
+        Raises ValueError as `unit_rows` does, for a loss that diverges, and for weights of another dim, width or shape.
+        """
         x = unit_rows(data.x)
+        if self.weights is not None:
+            return self._read(tuple(data.x.shape[1:]))
         network = VariationalNetwork(tuple(data.x.shape[1:]), self.dim, self.width).to(x.device)
 
         def loss(batch: Tensor) -> Tensor:
@@ -56,6 +66,17 @@ class VariationalAutoencoder:
         schedule = Schedule(self.epochs, self.batch_size, self.learning_rate)
         state = train(network, loss, len(x), schedule, what="variational autoencoder", training=training)
         return state | {"shape": shape_tensor(data.x)}
+
+    def _read(self, shape: tuple[int, ...]) -> State:
+        state = read("variational_autoencoder", self.weights or "")
+        known = tuple(state["shape"].tolist()) if {"shape", "mean"} <= set(state) else None
+        if known != shape:
+            what = "no variational autoencoder's" if known is None else f"those of inputs {known}"
+            raise ValueError(
+                f"the inputs have the shape {shape}, but the weights are {what}; give others, or none to train them"
+            )
+        network_of(state, self.dim, self.width)
+        return state
 
     def load(self, state: State) -> VariationalManifold:
         """The fitted manifold, with `elbo`, `posterior` and `sample`."""

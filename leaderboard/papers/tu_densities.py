@@ -41,7 +41,7 @@ class TuDensities:
     foreign: tuple[Spec, ...] = (Spec.of("dataset", "mnist"), Spec.of("dataset", "kmnist"))
     diffusion: Spec = Spec.of("manifold", "diffusion", weights="fashion_mnist")
     flow: Spec = Spec.of("manifold", "flow", epochs=3, flow_epochs=3, refinements=0)
-    autoencoder: Spec = Spec.of("manifold", "variational_autoencoder", epochs=2)
+    autoencoder: Spec = Spec.of("manifold", "variational_autoencoder", weights="fashion_mnist")
     inputs: int = 200
     flow_steps: int = 10
     chain_steps: int = 50

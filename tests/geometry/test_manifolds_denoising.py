@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributions import MultivariateNormal, Normal
 
-from geometry.manifolds import diffusion
+from geometry.manifolds import _weights, diffusion
 from geometry.manifolds._denoised import DenoisedManifold
 from geometry.manifolds._denoising import (
     ancestral_step,
@@ -223,7 +223,7 @@ def test_weights_are_read_and_others_refused(state, tmp_path, monkeypatch) -> No
         Diffusion(weights=tmp_path / "none.safetensors").fit(bars())
     with pytest.raises(ValueError, match="a Path or one of"):
         Diffusion(weights="shoes").fit(bars())  # type: ignore[arg-type]
-    monkeypatch.setitem(diffusion.DIGESTS, "fashion_mnist", "0")
+    monkeypatch.setitem(_weights.DIGESTS, "diffusion_fashion_mnist", "0")
     with pytest.raises(ValueError, match="install the project again"):
         Diffusion(weights="fashion_mnist").fit(SimpleNamespace(x=torch.rand(4, 1, 28, 28)))
 
@@ -231,7 +231,7 @@ def test_weights_are_read_and_others_refused(state, tmp_path, monkeypatch) -> No
 def test_shipped_weights_are_a_model_of_28_pixels() -> None:
     part = Diffusion(weights="fashion_mnist")
     state = part.fit(SimpleNamespace(x=torch.rand(4, 1, 28, 28)))
-    assert diffusion.shipped("fashion_mnist").stat().st_size < 5_000_000
+    assert _weights.shipped("diffusion", "fashion_mnist").stat().st_size < 5_000_000
     drawn = part.load(state).sample(4, torch.Generator().manual_seed(0), steps=5)
     assert 0.1 < drawn.mean() < 0.5
 

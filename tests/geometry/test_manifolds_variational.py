@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.distributions import Independent, MixtureSameFamily, MultivariateNormal, Normal, kl_divergence
 from torch.distributions.categorical import Categorical
 
+from geometry.manifolds import _weights
 from geometry.manifolds._variational import (
     VariationalNetwork,
     centered_divergence,
@@ -179,3 +182,34 @@ def test_bad_parameters_are_refused(fitted) -> None:
         VariationalAutoencoder(dim=4, width=8, learning_rate=1e12).fit(data)
     with pytest.raises(ValueError, match=r"\(B, 1, 8, 8\)"):
         part.load(state).elbo(torch.rand(2, 64))
+
+
+def test_weights_are_read_and_others_refused(fitted, tmp_path, monkeypatch) -> None:
+    part, state, data = fitted
+    save_file(state, tmp_path / "bars.safetensors")
+    read = replace(part, weights=tmp_path / "bars.safetensors").fit(data)
+    assert all(torch.equal(read[name], state[name]) for name in state)
+    with pytest.raises(ValueError, match="not those of dim 5 and width 8"):
+        replace(part, dim=5, weights=tmp_path / "bars.safetensors").fit(data)
+    with pytest.raises(ValueError, match="weights are those of inputs"):
+        replace(part, weights=tmp_path / "bars.safetensors").fit(SimpleNamespace(x=torch.rand(4, 3)))
+    save_file({"a": torch.ones(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match="no variational autoencoder's"):
+        replace(part, weights=tmp_path / "other.safetensors").fit(data)
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        replace(part, weights=tmp_path / "none.safetensors").fit(data)
+    with pytest.raises(ValueError, match="a Path or one of"):
+        replace(part, weights="shoes").fit(data)
+    monkeypatch.setitem(_weights.DIGESTS, "variational_autoencoder_fashion_mnist", "0")
+    with pytest.raises(ValueError, match="install the project again"):
+        VariationalAutoencoder(weights="fashion_mnist").fit(SimpleNamespace(x=torch.rand(4, 1, 28, 28)))
+
+
+def test_shipped_weights_have_a_bound_of_images_of_28_pixels() -> None:
+    part = VariationalAutoencoder(weights="fashion_mnist")
+    model = part.load(part.fit(SimpleNamespace(x=torch.rand(4, 1, 28, 28))))
+    assert _weights.shipped("variational_autoencoder", "fashion_mnist").stat().st_size < 2_000_000
+    drawn = model.sample(4, torch.Generator().manual_seed(0))
+    noise = torch.rand(4, 1, 28, 28, generator=torch.Generator().manual_seed(1))
+    assert float(model.elbo(drawn).min()) > 300
+    assert float(model.elbo(noise).max()) < 0
