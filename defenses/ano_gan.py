@@ -115,4 +115,5 @@ class Search:
         made = self.generator(z)
         residual = (x - made).abs().flatten(1).sum(1)
         features = (self.critic.features(x) - self.critic.features(made)).abs().sum(1)
-        return (1 - self.part.weight) * residual + self.part.weight * features
+        left: Tensor = (1 - self.part.weight) * residual + self.part.weight * features
+        return left
