@@ -45,13 +45,19 @@ def _layers(rows: Rows) -> Figure:
 
 
 def _against(rows: Rows) -> Figure:
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    named = list(dict.fromkeys(_case(row) for row in rows))
     for place, name in enumerate(("clean", "robust"), 1):
         axes = figure.add_subplot(1, 2, place, xlabel="Spearman with human IT", ylabel=f"{name} accuracy")
         for row in rows:
-            hollow = "none" if row["shuffled"] else "C0"
-            axes.scatter(row["human_it"], row[name], facecolors=hollow, edgecolors="C0", s=24)
-            text = f"{row['target']}{', ' + row['loss'] if row['loss'] else ''}"
-            axes.annotate(text, (row["human_it"], row[name]), fontsize=6, xytext=(3, 3), textcoords="offset points")
+            case, color = _case(row), f"C{named.index(_case(row))}"
+            label = None if row["shuffled"] else case
+            face = "none" if row["shuffled"] else color
+            axes.scatter(row["human_it"], row[name], facecolors=face, edgecolors=color, s=30, label=label)
         axes.set_title("hollow: shuffled control", fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize=7)
     return figure
+
+
+def _case(row: Mapping[str, Any]) -> str:
+    return f"{row['target']}{', ' + row['loss'] if row['loss'] else ''}"

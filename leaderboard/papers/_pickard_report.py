@@ -117,7 +117,7 @@ def _robustness(run: Sequence[Row]) -> Iterator[str]:
     found = systems(run)
     if not found:
         return
-    yield f"## Does similarity buy robustness? ({run[0]['dataset']}, {len({r['victim'] for r in run})} seeds)"
+    yield f"## Does similarity buy robustness? ({run[0]['dataset']}, {run[0]['inputs']} inputs)"
     yield _ROBUSTNESS
     yield table(*beside(found))
     yield table(*differences(found))

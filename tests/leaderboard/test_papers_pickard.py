@@ -103,6 +103,7 @@ def record(defense, victim, clean, robust):
         "defense": defense,
         "victim": victim,
         "dataset": "digits",
+        "inputs": 20,
         "metrics": {"clean_accuracy": {"value": clean}},
         "threats": [threat],
     }
