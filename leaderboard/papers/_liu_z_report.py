@@ -31,7 +31,7 @@ Areas under the ROC curve with 95 % intervals over images, foreign images positi
 where there is one. Ours: small networks at 28 pixels (the paper: 32, repeated to three channels), 10 steps of the sampler
 in place of 1,000, squared error in place of LPIPS, which needs a network trained on ImageNet. MNIST is trained on
 5,625 images, KMNIST on 4,500 (its published test set is all there is here: split in parts, no image used twice), Fashion-MNIST
-on 50,000. SVHN and CIFAR-100 cannot be had, and Pretrained and AnoGAN are left out, so that of twelve pairs six are left.
+on 50,000. SVHN and CIFAR-100 cannot be had, and Pretrained is left out; of twelve pairs six are left.
 The paper's lead rests on the others: on the four whose home is not KMNIST its own figures say .991, as for AE-MH and LR."""
 _COST = """\
 Evaluations: passes of an image through the layer that is passed most often, in models and classifier. Likelihood and IC are

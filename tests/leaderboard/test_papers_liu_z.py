@@ -10,7 +10,7 @@ from harness.draws import CounterDraws
 from harness.foreign import Scores, separation
 from harness.spec import label, resolve
 from harness.types import Spec, Split
-from leaderboard.papers import _liu_z_pictures, _liu_z_steps
+from leaderboard.papers import _liu_z_official, _liu_z_pictures, _liu_z_steps
 from leaderboard.papers._markdown import printed
 from leaderboard.papers.liu_z import DETECTORS, LiuZ, _Passes, report, studies
 from leaderboard.papers.liu_z_lifts import LIFTS, LiuZLifts, area, lift, steps
@@ -65,7 +65,7 @@ def _few(spec: Spec) -> Spec:
 
 def test_studies_resolve_and_name_the_data() -> None:
     found = studies()
-    assert [spec.name for spec in found] == ["liu_z"] * 3 + ["liu_z_lifts"] * 4
+    assert [spec.name for spec in found] == ["liu_z"] * 6 + ["liu_z_lifts"] * 4
     assert len(studies(official=True)) == len(found) + 1
     for spec in found:
         assert "inputs" in dict(resolve(spec).params)
@@ -158,3 +158,12 @@ def test_differences_are_those_of_the_areas_and_of_the_same_resamples() -> None:
 
 def test_steps_name_their_numbers() -> None:
     assert [(name, dict(spec.params)["steps"]) for name, spec in steps((2, 5), 4)] == [("2 steps", 2), ("5 steps", 5)]
+
+
+def test_the_official_size_has_a_command_of_its_own(lifted, tmp_path, monkeypatch) -> None:
+    asked: list[Spec] = []
+    monkeypatch.setattr("harness.api.study", lambda spec, **options: asked.append(spec) or lifted)
+    monkeypatch.setattr("leaderboard.papers.liu_z.draw", lambda folder, results: [("curve", folder / "a.png")])
+    path = _liu_z_official.main(str(tmp_path))
+    assert asked == studies(official=True)
+    assert "![curve](a.png)" in path.read_text(encoding="utf-8")
