@@ -72,13 +72,28 @@ def _parser() -> argparse.ArgumentParser:
     for command in (add("run", _run, "run a grid"), add("status", _status, "what of a grid is done, pending, failed")):
         command.add_argument("grid", help="a shipped grid (harness list grid) or a YAML file")
         _grid_options(command)
+    new = add("new", _new, "begin a submission: a folder with a working defense, its card and its test")
+    new.add_argument("kind", choices=("defense",))
+    new.add_argument("name", help="such as my_defense; the folder bears it")
     submit = add("submit", _submit, "check a defense, run the official grid on it, print its rank")
-    submit.add_argument("defense", help="file.py:Class, or the name of a part")
-    submit.add_argument("--grid", default="official", help="the grid that ranks (default: official)")
-    submit.add_argument("--trusted", action="store_true", help="run its code in this process; the row says so")
-    submit.add_argument("--require-isolation", action="store_true", help="refuse where bubblewrap does not work")
-    submit.add_argument("--limits", default="", metavar="NAME=NUMBER,...", help=_limits_help())
-    _grid_options(submit)
+    submit.add_argument("defense", help="a folder, file.py:Class, or the name of a part")
+    attack = add(
+        "submit-attack", _submit_attack, "check an attack, add it to the official grid, print what only it breaks"
+    )
+    attack.add_argument("attack", help="file.py:Class, or the name of a part")
+    for command in (submit, attack):
+        command.add_argument("--trusted", action="store_true", help="run its code in this process; the row says so")
+        command.add_argument("--require-isolation", action="store_true", help="refuse where bubblewrap does not work")
+        command.add_argument("--limits", default="", metavar="NAME=NUMBER,...", help=_limits_help())
+    examples = add(
+        "submit-examples", _submit_examples, "add adversarial inputs for a system, print what only they break"
+    )
+    examples.add_argument("system", help="a line of the grid's defenses, such as none or 'bit_depth: {bits: 3}'")
+    examples.add_argument("file", help="safetensors with x (N, *S), values in [0, 1]")
+    examples.add_argument("--by", default="", help="who found them")
+    for command in (submit, attack, examples):
+        command.add_argument("--grid", default="official", help="the grid that ranks (default: official)")
+        _grid_options(command)
     selftest = add("selftest", _selftest, "score an attack: what it finds of what is known to be there")
     selftest.add_argument("attack", help="a name, file.py:Class, or a grid's line such as 'pgd: {steps: 10}'")
     selftest.add_argument("--dataset", default="digits")
@@ -330,22 +345,24 @@ def _status(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _new(arguments: argparse.Namespace) -> int:
+    from harness import new
+
+    written = new.defense(arguments.name, Path.cwd())
+    folder = written[0].parent.relative_to(Path.cwd())
+    if arguments.json:
+        print(json.dumps({"files": [str(path) for path in written]}))
+        return 0
+    print("\n".join(str(path.relative_to(Path.cwd())) for path in written))
+    say(f"next:  pytest {folder}\n       {_program()} submit {folder} --size smoke")
+    return 0
+
+
 def _submit(arguments: argparse.Namespace) -> int:
     from harness.submit import submit
 
-    options = {"device": arguments.device, "executor": _executor(arguments), "track": not arguments.no_track}
     with _printing_aside():
-        answer, result = submit(
-            arguments.defense,
-            grid=arguments.grid,
-            size=arguments.size,
-            changes=_changes(arguments),
-            home=arguments.home,
-            trusted=arguments.trusted,
-            require_isolation=arguments.require_isolation,
-            limits=_limits(arguments.limits),
-            **options,
-        )
+        answer, result = submit(arguments.defense, **_run_options(arguments), **_trust(arguments))
     if arguments.json:
         print(json.dumps(answer, default=float))
     else:
@@ -373,6 +390,51 @@ def _limits(text: str) -> dict[str, float]:
         except ValueError:
             raise ValueError(f"--limits takes NAME=NUMBER, such as memory=4, not '{item}'") from None
     return found
+
+
+def _run_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        **{name: getattr(arguments, name) for name in ("grid", "size", "home", "device")},
+        "changes": _changes(arguments),
+        "executor": _executor(arguments),
+        "track": not arguments.no_track,
+    }
+
+
+def _trust(arguments: argparse.Namespace) -> dict[str, Any]:
+    limits = _limits(arguments.limits)
+    return {"trusted": arguments.trusted, "require_isolation": arguments.require_isolation, "limits": limits}
+
+
+def _submit_attack(arguments: argparse.Namespace) -> int:
+    from harness.submit_attack import submit_attack
+
+    with _printing_aside():
+        answer, _ = submit_attack(arguments.attack, **_run_options(arguments), **_trust(arguments))
+    return _say_effect(answer, arguments)
+
+
+def _submit_examples(arguments: argparse.Namespace) -> int:
+    from harness.submit_attack import submit_examples
+
+    with _printing_aside():
+        answer, _ = submit_examples(arguments.system, arguments.file, by=arguments.by, **_run_options(arguments))
+    return _say_effect(answer, arguments)
+
+
+def _say_effect(answer: Mapping[str, Any], arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        print(json.dumps(answer, default=float))
+    elif answer["verdict"] != "scored":
+        print(f"{answer['name']}: {answer['verdict']}: {answer['reason']}")
+    else:
+        print(f"{answer['name']}: scored; {answer['wins']} inputs that no other attack of the grid broke")
+        for row in answer["systems"]:
+            print(
+                f"  {row['defense']}: robust accuracy {100 * row['before']:.1f} % -> {100 * row['after']:.1f} %; of "
+                f"{row['tried']} inputs it was given, {row['wins']} fell to it alone"
+            )
+    return 0 if answer["verdict"] == "scored" else 1
 
 
 def _say_verdict(answer: dict[str, Any]) -> None:

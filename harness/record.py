@@ -25,11 +25,12 @@ from harness.foreign import shifts
 from harness.gallery import gallery
 from harness.grid import Grid, System, role
 from harness.perform import OUTCOME
-from harness.plan import Plan, Task
+from harness.plan import Plan, Task, foreign
 from harness.rank import counted, robustness
 from harness.risks import decomposition
 from harness.spec import build, code_digest, digest, label, module_file, resolve
 from harness.store import Store
+from harness.submission import card_of
 from harness.types import Interval, Knowledge, Norm, Spec, Threat
 
 COLUMNS = (*OUTCOME, "cell", "attack", "check", "norm", "knowledge", "role")
@@ -175,11 +176,22 @@ def _axes(plan: Plan, system: System) -> dict[str, Any]:
         "victim": label(system.victim),
         "defense": system.defense,
         "roles": roles,
+        **_submitted(plan.grid, system),
         "track": "random" if random else "detector" if "detector" in roles else "plain",
         "parts": [
             {"name": label(s), "parameters": {k: _text(v) for k, v in resolve(s).params}} for s in system.defenses
         ],
     }
+
+
+def _submitted(grid: Grid, system: System) -> dict[str, Any]:
+    """What the author of a part in a file says of it, and where its code ran; nothing for installed parts."""
+    files = [registry.locate(s.kind, s.name).path for s in system.defenses if foreign(s)]
+    if not files:
+        return {}
+    cards = [card_of(file.parent).shown for file in files]
+    where = grid.isolation.mode if grid.isolation else "none"
+    return {"submission": {**next((card for card in cards if card), {}), "isolation": where}}
 
 
 def _text(value: Any) -> Any:
@@ -382,6 +394,12 @@ def stands(folder: Path, name: str) -> dict[str, Any] | None:
     except (FileNotFoundError, json.JSONDecodeError):
         return None
     return record if record.get("complete") and record.get("code") == code() else None
+
+
+def outcomes_of(folder: Path, name: str) -> pd.DataFrame:
+    """The outcomes behind a record, columns COLUMNS."""
+    frame: pd.DataFrame = pd.read_parquet(folder / f"{name}.parquet")
+    return frame
 
 
 def save(record: Mapping[str, Any], outcomes: pd.DataFrame, folder: Path) -> Path:

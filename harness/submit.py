@@ -13,12 +13,13 @@ from typing import Any
 from harness import api, check, registry
 from harness.data import test_size
 from harness.flags._flag import TWINS
-from harness.grid import Grid
+from harness.grid import Grid, role
 from harness.isolation.errors import ENDINGS
 from harness.isolation.policy import Isolation, Limits
 from harness.plan import foreign
 from harness.rank import group, ranked
 from harness.spec import label, parse
+from harness.submission import CARD, card_of, digest_of, environment, named
 from harness.types import Spec
 
 CONFIRMED = 3  # the first ranks, scored again on other images
@@ -44,11 +45,19 @@ def submit(
     `Limits`. Raises FileNotFoundError or ValueError if the file, the class or the grid cannot be read, RuntimeError where the
     isolation that is required cannot be had.
     """
-    (spec,) = parse("defense", defense)
-    name = label(spec)
-    api.home_folder(home)
-    isolation = None if trusted else isolated(spec, limits or {}, require=require_isolation)
+    folder = api.home_folder(home)
     beside = ["none", "adversarial_training"] if size in (None, "official") else ["none"]
+    api.read_grid(grid, size=size, changes={"defenses": beside, **dict(changes or {})})
+    defense = named(defense)
+    try:
+        (spec,) = parse("defense", defense)
+        role(spec)
+    except ValueError as error:
+        if ".py" not in defense:
+            raise
+        return _verdict(Path(defense.partition(".py:")[0]).name, "failed", str(error), None), None
+    name = label(spec)
+    isolation = None if trusted else isolated(spec, limits or {}, folder, require=require_isolation)
     read = api.read_grid(grid, size=size, changes={"defenses": [*beside, defense], **dict(changes or {})})
     read = replace(read, isolation=isolation)
     broken = next((f for f in check.check(defense, kind="defense", isolation=isolation) if not f.passed), None)
@@ -70,7 +79,7 @@ def submit(
     return verdict, result
 
 
-def isolated(spec: Spec, limits: Mapping[str, Any], *, require: bool = False) -> Isolation | None:
+def isolated(spec: Spec, limits: Mapping[str, Any], home: Path, *, require: bool = False) -> Isolation | None:
     """Where a part of another author is to run; None for a part that is installed.
 
     Its files are closed to this process from now on. Raises RuntimeError where bubblewrap is required and does not work.
@@ -91,8 +100,11 @@ def isolated(spec: Spec, limits: Mapping[str, Any], *, require: bool = False) ->
     for source in files:
         registry.close(source)
     given = [str(v) for s in _inside(spec) for _, v in s.params if isinstance(v, Path)]
-    own_files = tuple(dict.fromkeys([*(str(source.path) for source in files), *given]))
-    return Isolation(mode, own, files=own_files)
+    cards = [card_of(source.path.parent) for source in files]
+    folders = [str(s.path.parent if (s.path.parent / CARD).is_file() else s.path) for s in files]
+    wanted = sorted({line for card in cards for line in card.requirements})
+    python = environment(wanted, home)
+    return Isolation(mode, own, python, digest_of(wanted), tuple(dict.fromkeys([*folders, *given])))
 
 
 def _inside(spec: Spec) -> list[Spec]:

@@ -21,6 +21,7 @@ DATA = {
     "cifar10",
     "brain92",
     "brain_volumes",
+    "given_examples",
 }  # need files
 NAMES = [
     (kind, name)

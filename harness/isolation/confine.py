@@ -201,15 +201,20 @@ _CHANGES = ("os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.sym
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-def rule_of(event: str, arguments: Sequence[Any], *, own: str, closed: Sequence[str]) -> str | None:
-    """The rule that an event of the interpreter (PEP 578) breaks. own: where it may write; closed: what it may not read."""
+def rule_of(
+    event: str, arguments: Sequence[Any], *, own: str, closed: Sequence[str], given: Sequence[str] = ()
+) -> str | None:
+    """The rule that an event of the interpreter (PEP 578) breaks.
+
+    own: where it may write; closed: what it may not read; given: what of that it may read after all.
+    """
     if event in _FORBIDDEN:
         return _FORBIDDEN[event]
     if event == "open" and isinstance(arguments[0], str | bytes):
         path, flags = _absolute(arguments[0]), arguments[2] if isinstance(arguments[2], int) else 0
         if flags & _WRITES and not _below(path, [own, "/dev/null", "/dev/tty"]):
             return f"writes outside its folder: {path}"
-        if _below(path, closed) and not _below(path, [own]):
+        if _below(path, closed) and not _below(path, [own, *given]):
             return f"reads what it may not: {path}"
     if event in _CHANGES and isinstance(arguments[0], str | bytes):
         path = _absolute(arguments[0])
@@ -231,14 +236,14 @@ def report(rule: str) -> None:
     os.write(2, f"\n{RULE}{rule}\n".encode())
 
 
-def watch(*, own: str, closed: Sequence[str], told: Callable[[str], None] = report) -> None:
+def watch(*, own: str, closed: Sequence[str], given: Sequence[str] = (), told: Callable[[str], None] = report) -> None:
     """Say which rule is broken before the kernel refuses: an explanation, not the protection."""
     armed = [True]
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         if not armed:
             return
-        rule = rule_of(event, arguments, own=own, closed=closed)
+        rule = rule_of(event, arguments, own=own, closed=closed, given=given)
         if rule is not None:
             armed.clear()  # one is enough, and telling it must not be stopped
             told(rule)

@@ -208,7 +208,8 @@ class Endpoint:
 def _told(error: BaseException) -> dict[str, Any]:
     """The error, and the last lines of its own traceback."""
     own = [line for line in traceback.format_exception(error) if "harness/isolation" not in line]
-    return {"error": f"{type(error).__name__}: {error}", "trace": "".join(own)[-4000:]}
+    memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    return {"error": f"{type(error).__name__}: {error}", "trace": "".join(own)[-4000:], "memory": memory}
 
 
 class _Number:

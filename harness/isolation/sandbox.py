@@ -234,9 +234,14 @@ class Child:
             self._fail(None)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             self._fail(Rejected(f"contract: sends what is no message: {error}"))
+        if message[0].get("memory"):
+            self._fail(OverMemory(self._memory()))
         if self.sandbox.rules:
             self._fail(None)
         return message
+
+    def _memory(self) -> str:
+        return f"takes more than {self.sandbox.limits.memory:g} GiB"
 
     def _alive(self) -> None:
         if self.dead is not None:
@@ -251,7 +256,7 @@ class Child:
             if time.monotonic() > deadline:
                 self._fail(TimedOut(f"no answer within {self.seconds:g} s"))
             if sandbox.resident() > limits.memory * (1 << 30):
-                self._fail(OverMemory(f"takes more than {limits.memory:g} GiB"))
+                self._fail(OverMemory(self._memory()))
             if sandbox.printed > limits.output * (1 << 20):
                 self._fail(Died(f"prints more than {limits.output:g} MiB"))
             if sandbox.isolation.mode != "bubblewrap" and sandbox.written() > limits.files * (1 << 20):

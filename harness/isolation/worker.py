@@ -173,7 +173,7 @@ def _child(files: list[int], settings: dict[str, Any]) -> None:
     if folder:
         sys.path.insert(0, folder)
         os.chdir(folder)
-    confine.watch(own=scratch, closed=settings["closed"])
+    confine.watch(own=scratch, closed=settings["closed"], given=settings["readable"])
     submission = Submission(settings["device"])
     names = ("give", "describe", "fit", "defense", "classifier", "network", "perturb", "farewell")
     serves = {name: getattr(submission, name) for name in names}

@@ -1,0 +1,341 @@
+"""A submission's process: the same numbers as here, the same gradients, nothing that it may not, one verdict for each end."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.check import Finding, check
+from harness.draws import CounterDraws
+from harness.isolation import confine, sandbox
+from harness.isolation.codec import pack, unpack
+from harness.isolation.errors import Died, Rejected
+from harness.isolation.policy import Isolation, Limits
+from harness.isolation.remote import Session
+from harness.plan import Fitted, Pipeline
+from harness.spec import build, parse
+from harness.system import Loaded, System
+from harness.types import Outputs, Spec
+from harness.views import through
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation is Linux's")
+
+HEAD = """
+from __future__ import annotations
+from dataclasses import dataclass
+from typing import ClassVar
+import torch
+"""
+LIMITS = Limits(answer=6, fit=6, memory=2, output=1, files=16)
+DETECTOR = '''
+@dataclass(frozen=True)
+class Mine:
+    """A detector for a test."""
+
+    role: ClassVar[str] = "detector"
+
+    def fit(self, data, *, victim):
+        {fit}
+        return {{"mean": data.x.mean(0)}}
+
+    def load(self, state, *, victim):
+        mean = state["mean"]
+        {load}
+        def score(x):
+            {score}
+            return (x - mean).flatten(1).square().sum(1)
+        return score
+'''
+PURIFIER = '''
+@dataclass(frozen=True)
+class Mine:
+    """Rounds, adds noise, loops."""
+
+    role: ClassVar[str] = "purifier"
+    random: ClassVar[bool] = True
+
+    def load(self, state, *, victim):
+        class Call:
+            def __call__(self, x, draws):
+                z = x + 0.1 * draws.stream("noise")[torch.arange(len(x))].normal(*x.shape[1:])
+                for _ in range(2):
+                    with torch.enable_grad():
+                        held = z.detach().requires_grad_()
+                        (slope,) = torch.autograd.grad((held - 0.5).square().sum(), held)
+                    z = z - 0.1 * slope
+                return (8 * z).round().div(8).clamp(0, 1)
+
+            def decode(self, z):
+                return z.square()
+
+        return Call()
+'''
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the submissions of these tests lie: one nursery for all."""
+    return tmp_path_factory.mktemp("submissions")
+
+
+@pytest.fixture(scope="module", params=["bubblewrap", "process"])
+def isolation(request: pytest.FixtureRequest, folder: Path) -> Isolation:
+    """Each mode that works here."""
+    if request.param == "bubblewrap" and not sandbox.bubblewrap():
+        pytest.skip("bubblewrap is not installed, or the kernel forbids it")
+    return Isolation(request.param, LIMITS, files=(str(folder),))
+
+
+@pytest.fixture
+def write(folder: Path) -> Callable[[str], str]:
+    """Write a submission; gives file.py:Mine."""
+
+    def call(body: str) -> str:
+        path = folder / f"part_{len(list(folder.iterdir()))}.py"
+        path.write_text(HEAD + textwrap.dedent(body), encoding="utf-8")
+        return f"{path}:Mine"
+
+    return call
+
+
+@pytest.fixture
+def session(isolation: Isolation) -> Iterator[Session]:
+    """A child without states of ours."""
+    made = Session(isolation, "cpu", lambda part: {"weights": torch.ones(3)}, ["/nowhere"])
+    yield made
+    made.abandon()
+
+
+def loaded(session: Session, text: str, state: bool = False) -> tuple[Spec, Callable[..., Tensor]]:
+    """A part behind a small victim, on the other side."""
+    (spec,) = parse("defense", text)
+    (mlp,) = parse("victim", {"mlp": {"epochs": 1, "width": 8}})
+    victim = Fitted(mlp, "victim", True)
+    session.state = lambda part: VICTIM if part.key == "victim" else {"mean": torch.full((1, 8, 8), 0.5)}
+    part = Fitted(spec, "part", state)
+    return spec, session.defense(part, Pipeline(Spec.of("dataset", "digits"), victim, (part,)))
+
+
+def _victim() -> dict[str, Tensor]:
+    from harness.types import Split
+
+    (mlp,) = parse("victim", {"mlp": {"epochs": 1, "width": 8}})
+    x = torch.rand(64, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    state: dict[str, Tensor] = build(mlp).fit(Split(x, torch.arange(64) % 10, torch.arange(64), 10))
+    return state
+
+
+VICTIM = _victim()
+X = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+DRAWS = CounterDraws("secret", torch.arange(6))
+
+
+def systems(session: Session, text: str) -> tuple[System, System]:
+    """The same system with the part on the other side and here."""
+    spec, there = loaded(session, text)
+    (mlp,) = parse("victim", {"mlp": {"epochs": 1, "width": 8}})
+    victim = build(mlp).load(VICTIM)
+    here = build(spec).load({}, victim=victim)
+    parts = (Loaded("purifier", "mine", call, True) for call in (there, here))
+    one, other = (System(victim, (part,)) for part in parts)
+    return one, other
+
+
+@pytest.mark.parametrize("estimator", ["own", "smooth", "unrolled", "identity"])
+def test_values_and_gradients_are_those_of_the_same_code_here(
+    session: Session, write: Callable[[str], str], estimator: str
+) -> None:
+    found = []
+    for system in systems(session, write(PURIFIER)):
+        x = X.clone().requires_grad_()
+        outputs = through(system, estimator)(x, DRAWS)
+        slopes = torch.autograd.grad(outputs.logits[:, 3].sum(), x, retain_graph=True, allow_unused=True)[0]
+        again = torch.autograd.grad(outputs.logits[:, 1].sum(), x, allow_unused=True)[0]
+        found.append((outputs.logits.detach(), slopes, again))
+    for one, other in zip(*found, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_what_a_part_offers_is_offered_here(session: Session, write: Callable[[str], str]) -> None:
+    _, there = loaded(session, write(PURIFIER))
+    assert hasattr(there, "decode")
+    assert not hasattr(there, "surrogate")
+    assert not hasattr(there, "__dict__x")
+    decode = there.decode  # type: ignore[attr-defined]
+    torch.testing.assert_close(decode(X), X.square())
+    torch.testing.assert_close(decode.pushed(X, torch.ones_like(X)), 2 * X)
+
+
+def test_the_key_of_draws_is_not_told(session: Session, write: Callable[[str], str]) -> None:
+    body = PURIFIER.replace(
+        "z = x +", "assert not hasattr(draws, 'key') and not hasattr(draws, 'index')\n                z = x +"
+    )
+    _, there = loaded(session, write(body))
+    assert there(X, DRAWS).shape == X.shape
+
+
+def test_graphs_are_forgotten_when_results_are(session: Session, write: Callable[[str], str]) -> None:
+    _, there = loaded(session, write(PURIFIER))
+    for _ in range(3):
+        there(X.clone().requires_grad_(), DRAWS).sum()
+    there(X, DRAWS)
+    assert not session.endpoint.released
+    assert not session.endpoint.objects or len(session.endpoint.objects) <= 8  # draws of questions that are remembered
+
+
+def test_batches_larger_than_the_memory_that_is_shared(session: Session, write: Callable[[str], str]) -> None:
+    _, there = loaded(session, write(DETECTOR.format(fit="pass", load="pass", score="pass")), state=True)
+    x = torch.rand(40_000, 1, 8, 8)
+    torch.testing.assert_close(there(x), (x - 0.5).flatten(1).square().sum(1))
+
+
+def finding(isolation: Isolation, text: str) -> Finding:
+    """What the contract tests stumble over first."""
+    return next(f for f in check(text, kind="defense", isolation=isolation) if not f.passed)
+
+
+BROKEN = {
+    "raises": ({"score": "raise KeyError('here')"}, "failed", "KeyError: 'here'"),
+    "missing package": ({"load": "import no_such_package"}, "failed", "No module named 'no_such_package'"),
+    "NaN": ({"score": "return x.flatten(1).sum(1) * float('nan')"}, "rejected", "not finite"),
+    "sleeps": ({"score": "import time; time.sleep(1e6)"}, "timed out", "no answer within 6 s"),
+    "forks": ({"score": "import os; os.fork()"}, "rejected", "starts a process"),
+    "socket": ({"fit": "import socket; socket.socket()"}, "rejected", "opens a socket"),
+    "memory": ({"fit": "held = [torch.ones(1 << 24) for _ in range(1 << 12)]"}, "over memory", "more than 2 GiB"),
+    "at once": ({"fit": "torch.ones(1 << 40)"}, "over memory", "more than 2 GiB"),
+    "writes": (
+        {"fit": "open('/var/tmp/harness-test', 'w')"},
+        "rejected",
+        "writes outside its folder: /var/tmp/harness-test",
+    ),
+    "replaces": ({"load": "torch.argmax = max"}, "rejected", "replaces torch.argmax"),
+    "exits": ({"score": "import os; os._exit(7)"}, "failed", "its process ended with status 7"),
+    "prints": ({"score": "for _ in range(99): print('x' * (1 << 20))"}, "failed", "prints more than 1 MiB"),
+    "unpickles": ({"fit": "import pickle; pickle.loads(pickle.dumps(torch.Size()))"}, "rejected", "unpickles"),
+    "changes": ({"score": "return x.flatten(1).sum(1) + torch.rand(len(x))"}, "rejected", "answers"),
+    "crashes": ({"score": "import ctypes; ctypes.string_at(0)"}, "failed", "SIGSEGV"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_every_end_has_its_verdict(isolation: Isolation, write: Callable[[str], str], name: str) -> None:
+    changes, verdict, message = BROKEN[name]
+    found = finding(isolation, write(DETECTOR.format(**{"fit": "pass", "load": "pass", "score": "pass", **changes})))
+    assert (found.verdict, message in found.message) == (verdict, True), found
+
+
+SYSTEM_CALLS = {
+    "fork": "57",
+    "socket": "41, 2, 1, 0",
+    "ptrace": "101, 0, 0, 0, 0",
+    "kill": "62, 1, 0",
+    "unshare": "272, 0x10000000",
+    "execve": "59, b'/bin/true', 0, 0",
+}
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="the numbers are those of x86_64")
+@pytest.mark.parametrize("name", SYSTEM_CALLS)
+def test_the_kernel_refuses_what_the_interpreter_does_not_see(
+    isolation: Isolation, write: Callable[[str], str], name: str
+) -> None:
+    call = f"import ctypes, os; libc = ctypes.CDLL(None, use_errno=True); got = libc.syscall({SYSTEM_CALLS[name]})"
+    body = f"{call}; raise RuntimeError(f'got {{got}}, {{os.strerror(ctypes.get_errno())}}')"
+    found = finding(
+        isolation, write(DETECTOR.format(fit=body, load="pass", score="pass").replace("{{", "{").replace("}}", "}"))
+    )
+    assert "got -1, Operation not permitted" in found.message
+
+
+def test_files_are_out_of_reach(isolation: Isolation, write: Callable[[str], str], tmp_path: Path) -> None:
+    secret = tmp_path / "labels.txt"
+    secret.write_text("7")
+    body = f"import ctypes; raise RuntimeError(str(ctypes.CDLL(None).open({str(secret).encode()!r}, 0)))"
+    found = finding(isolation, write(DETECTOR.format(fit=body, load="pass", score="pass")))
+    assert "RuntimeError: -1" in found.message
+
+
+def test_an_answer_that_changes_between_questions(session: Session, write: Callable[[str], str]) -> None:
+    body = DETECTOR.format(
+        fit="pass", load="asked = [0]", score="asked[0] += 1\n            if asked[0] > 3: return -x.flatten(1).sum(1)"
+    )
+    _, there = loaded(session, write(body), state=True)
+    with pytest.raises(Rejected, match="dishonesty: 6 of 6 answers are others"):
+        _ = [there(X) for _ in range(20)]
+
+
+def test_after_its_end_nothing_is_answered(session: Session, write: Callable[[str], str]) -> None:
+    _, there = loaded(
+        session, write(DETECTOR.format(fit="pass", load="pass", score="import os; os._exit(3)")), state=True
+    )
+    for _ in range(2):
+        with pytest.raises(Died, match="status 3"):
+            there(X)
+
+
+def test_bad_messages_are_refused() -> None:
+    for packed in (
+        {"$": "tensor", "at": 3},
+        {"$": "data", "type": "Popen", "fields": {}},
+        {"$": "nothing"},
+        {},
+        {"$": "tuple"},
+    ):
+        with pytest.raises(ValueError, match="cannot be read"):
+            unpack(packed, [], lambda given: given)
+    with pytest.raises(TypeError):
+        pack(object(), [], _refuse)
+
+
+def _refuse(value: object) -> dict[str, object]:
+    raise TypeError(type(value).__name__)
+
+
+def test_values_come_back_as_they_were() -> None:
+    tensors: list[Tensor] = []
+    value = {
+        "a": (1, 2.5, None, float("inf")),
+        "b": [Spec.of("attack", "pgd", steps=3), Path("x")],
+        3: Outputs(X, None),
+    }
+    packed = pack(value, tensors, _refuse)
+    back = unpack(packed, tensors, lambda given: given)
+    assert back["a"] == value["a"]
+    assert back["b"] == value["b"]
+    assert torch.equal(back[3].logits, X)
+
+
+@pytest.mark.parametrize(
+    ("event", "arguments", "rule"),
+    [
+        ("open", ("/own/x", "w", os.O_WRONLY), None),
+        ("open", ("/other/x", "w", os.O_WRONLY), "writes outside its folder: /other/x"),
+        ("open", ("/closed/x", "r", 0), "reads what it may not: /closed/x"),
+        ("open", ("/closed/given/x", "r", 0), None),
+        ("open", ("/closed-not/x", "r", 0), None),
+        ("open", (3, "r", 0), None),
+        ("os.remove", ("/other/x", -1), "writes outside its folder: /other/x"),
+        ("os.mkdir", ("/own/x", 511, -1), None),
+        ("import", ("x", None, None, None, None), None),
+    ],
+)
+def test_rules(event: str, arguments: tuple[object, ...], rule: str | None) -> None:
+    found = confine.rule_of(event, arguments, own="/own", closed=["/closed"], given=["/closed/given"])
+    assert found == rule
+
+
+def test_limits_are_numbers_above_zero() -> None:
+    assert Limits().changed({"memory": 2}).memory == 2
+    with pytest.raises(ValueError, match="unknown limit 'memroy'; known: memory"):
+        Limits().changed({"memroy": 2})
+    with pytest.raises(ValueError, match="number above 0"):
+        Limits().changed({"memory": 0})
