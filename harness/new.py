@@ -68,7 +68,7 @@ import torch
 
 from harness.check import check
 from harness.types import Split
-from harness.victims.mlp import Mlp
+from harness.victims.mlp import MLP
 
 DEFENSE = Path(__file__).with_name("defense.py")
 
@@ -85,7 +85,7 @@ def test_scores_noise_above_clean_inputs(monkeypatch: pytest.MonkeyPatch) -> Non
     torch.manual_seed(0)
     x = torch.rand(256, 1, 8, 8) * 0.2
     data = Split(x, torch.arange(256) % 4, torch.arange(256), 4)
-    victim = Mlp(width=16, epochs=1).load(Mlp(width=16, epochs=1).fit(data))
+    victim = MLP(width=16, epochs=1).load(MLP(width=16, epochs=1).fit(data))
     part = {name}()
     score = part.load(part.fit(data, victim=victim), victim=victim)
     with torch.no_grad():

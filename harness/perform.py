@@ -15,6 +15,7 @@ from harness.craft import craft, pilot, stand_in, test_inputs, unpacked
 from harness.data import Data, key_of, some_rows
 from harness.draws import CounterDraws
 from harness.grid import role
+from harness.isolation.errors import Rejected
 from harness.loading import Loader, elsewhere, required_methods, seeded
 from harness.loops import slowdown
 from harness.plan import Pipeline, Task
@@ -112,7 +113,28 @@ def probe(task: Task, loader: Loader) -> tuple[dict[str, Any], Facts]:
     data = _data(task, loader).split("test")
     data = data[torch.arange(min(200, len(data)), device=data.y.device)]
     found = probing.probe(system, data, epsilon=options["epsilon"])
-    return found, {"inputs": len(data), "slowdown": slowdown(system, data)}
+    slower = slowdown(system, data)
+    if loader.sessions:
+        _remembers_nothing(system, data, lambda: _anew(task, loader))
+    return found, {"inputs": len(data), "slowdown": slower}
+
+
+def _anew(task: Task, loader: Loader) -> System:
+    """The system of a task in processes that have seen nothing."""
+    assert task.pipeline is not None
+    loader.end()
+    return loader.system(task.pipeline, rate=dict(task.options)["rate"])
+
+
+@torch.no_grad()
+def _remembers_nothing(system: System, data: Split, anew: Callable[[], System]) -> None:
+    """Raises Rejected if answers are others in processes that were asked for other inputs first."""
+    known = system(data.x, data.draws)
+    fresh = anew()
+    fresh(data.draws.stream("other").uniform(*data.x.shape[1:]).to(data.x), data.draws)
+    found = probing.changed(known, fresh(data.x, data.draws))
+    if found:
+        raise Rejected(f"dishonesty: {found} of {len(data)} answers are others where other inputs were asked for first")
 
 
 def observe(task: Task, loader: Loader) -> tuple[pd.DataFrame, Facts]:

@@ -268,6 +268,11 @@ def _attack(system: System, data: Split) -> None:
         x = (x + 0.01 * slope.sign()).clamp(0, 1)
 
 
+def changed(base: Outputs, other: Outputs) -> int:
+    """Inputs whose answers differ by more than rounding, on the scale of the first answers."""
+    return _changed(base, other, float((base.logits - base.logits.mean(1, keepdim=True)).abs().mean()) or 1.0)
+
+
 def _changed(base: Outputs, other: Outputs, spread: float) -> int:
     """Inputs whose label changes or whose logits or margin move by more than 1e-4 of the spread of the logits."""
     moved = (base.logits - other.logits).abs().amax(1) > 1e-4 * spread * 10

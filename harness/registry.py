@@ -244,9 +244,9 @@ def has_method(source: Source, method: str) -> bool:
 _closed: set[Path] = set()
 
 
-def close(source: Source) -> None:
-    """From now on this process does not run the file of a part."""
-    _closed.add(source.path)
+def close(source: Source, *, closed: bool = True) -> None:
+    """From now on this process does not run the file of a part; or does again."""
+    (_closed.add if closed else _closed.discard)(source.path)
 
 
 def closed(source: Source) -> bool:

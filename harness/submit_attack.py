@@ -17,7 +17,7 @@ from harness.isolation.errors import ENDINGS
 from harness.rank import robustness
 from harness.spec import build, label, parse
 from harness.submission import named
-from harness.submit import isolated
+from harness.submit import isolated, reason_of, trust
 from harness.types import Spec
 
 
@@ -47,9 +47,11 @@ def submit_attack(
             raise
         return _verdict(Path(attack.partition(".py:")[0]).name, "failed", str(error)), None
     isolation = None if trusted else isolated(spec, limits or {}, folder, require=require_isolation)
+    if trusted:
+        trust(spec)
     broken = next((f for f in check.check(attack, kind="attack", isolation=isolation) if not f.passed), None)
     if broken is not None:
-        return _verdict(label(spec), broken.verdict, f"{broken.test}: {broken.message}"), None
+        return _verdict(label(spec), broken.verdict, reason_of(broken)), None
     return _scored(spec, replace(with_attack(read, spec), isolation=isolation), home, options)
 
 

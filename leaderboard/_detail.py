@@ -37,7 +37,7 @@ def detail(board: Board, row: Row) -> Markup:
         _section("Repeat it", _command(row), "wide"),
         _section("Where it comes from", _provenance(row), "wide"),
     ]
-    answer = joined([_answer(board, row), badges(row)])
+    answer = joined([_answer(board, row), _claim(row), badges(row)])
     return element("div", answer, element("div", joined(sections), class_="sections"), class_="detail")
 
 
@@ -60,6 +60,20 @@ def _answer(board: Board, row: Row) -> Markup:
     how = f" ({knowledge})" if knowledge != board.headline.knowledge else ""
     alone = f"; the strongest attack alone, {_tables.attack(best)}{how}, leaves {left} %."
     return element("p", words + alone, class_="answer")
+
+
+def _claim(row: Row) -> Markup | None:
+    """What its author claimed beside what was measured, and where the code ran."""
+    names = {"robust_accuracy": "robust", "clean_accuracy": "clean"}
+    said = [
+        f"{names[name]} {_text.share(value)} % claimed, {_text.percent_interval(row.metric(name))} % measured"
+        for name, value in row.claims.items()
+        if row.metric(name)
+    ]
+    where = {"bubblewrap": "ran isolated under bubblewrap", "process": "ran in a process with limits"}
+    ran = where.get(row.isolation, "ran in the judge's own process, trusted" if row.isolation else "")
+    words = "; ".join([*said, *([f"its code {ran}"] if ran else [])])
+    return element("p", words[:1].upper() + words[1:] + ".", class_="claim") if words else None
 
 
 def _flags(row: Row) -> Markup | None:

@@ -134,6 +134,9 @@ def _name(row: Row, number: int) -> Markup:
     )
     roles = ["undefended" if role == "none" else role for role in row.roles]
     words = [*roles, *([row.track] if row.track == "random" else []), *([f"by {row.author}"] if row.author else [])]
+    words += ["trusted"] if row.isolation == "none" else []
+    claim = row.claims.get("robust_accuracy")
+    words += [] if claim is None else [f"claimed {_text.share(claim)} %"]
     return joined([button, element("span", " · ".join(words), class_="sub")])
 
 

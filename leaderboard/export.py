@@ -76,6 +76,8 @@ def _columns(board: Board, row: Row) -> dict[str, Any]:
         "tied": row.tied,
         "defense": row.name,
         "authors": row.author,
+        "isolation": row.isolation,
+        **{f"claimed_{name}": row.claims.get(name) for name in ("clean_accuracy", "robust_accuracy")},
         "roles": " ".join(row.roles),
         "track": row.track,
     }

@@ -73,6 +73,24 @@ class Row:
         return ", ".join(filter(None, (plain(submission.get("name")), people)))
 
     @property
+    def claims(self) -> dict[str, float]:
+        """What its author expects, in shares: clean_accuracy, robust_accuracy; empty where nothing was claimed."""
+        claimed = mapping(mapping(self.record.get("submission")).get("claimed"))
+        found = {name: number(claimed.get(name)) for name in ("clean_accuracy", "robust_accuracy")}
+        return {name: value for name, value in found.items() if value is not None}
+
+    @property
+    def isolation(self) -> str:
+        """Where a submission's code ran: bubblewrap, process, or none: with the judge; empty for a shipped defense."""
+        return plain(mapping(self.record.get("submission")).get("isolation"))
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the claimed robust accuracy lies outside the interval of the measured one."""
+        claim, robust = self.claims.get("robust_accuracy"), self.metric("robust_accuracy")
+        return claim is not None and robust is not None and not robust.low <= claim <= robust.high
+
+    @property
     def roles(self) -> list[str]:
         """What the defense's parts do: purifier, detector, training; none for the bare victim."""
         return [plain(role) for role in sequence(self.record.get("roles"))] or ["none"]

@@ -28,9 +28,7 @@ from typing import ClassVar
 import torch
 
 """
-DETECTOR = (
-    HEAD
-    + '''
+DETECTOR = '''
 @dataclass(frozen=True)
 class Mine:
     """A detector for a test."""
@@ -51,7 +49,6 @@ class Mine:
         {load}
         return score
 '''
-)
 LIMITS = "answer=10,fit=20,memory=3,output=4,files=64"
 GRID = [
     *("--grid", "quick", "--set", "datasets=[digits]", "--set", "victims=[{mlp: {epochs: 5, width: 64}}]"),
@@ -73,7 +70,9 @@ class Case:
 def detector(fit: str = "pass", score: str = "pass", load: str = "pass", top: str = "") -> str:
     """The source of a detector with something added in one place."""
     indent = lambda text, by: textwrap.indent(textwrap.dedent(text).strip(), " " * by).strip()  # noqa: E731
-    return textwrap.dedent(top) + DETECTOR.format(fit=indent(fit, 8), score=indent(score, 12), load=indent(load, 8))
+    return (
+        HEAD + textwrap.dedent(top) + DETECTOR.format(fit=indent(fit, 8), score=indent(score, 12), load=indent(load, 8))
+    )
 
 
 CASES = (
@@ -168,7 +167,7 @@ CASES = (
             return torch.tensor([0.0 if name in self.__dict__["seen"] else 1e6 for name in names])
             """
         ),
-        ("rejected", "scored"),
+        ("rejected",),
     ),
     Case(
         "reads the run folder",

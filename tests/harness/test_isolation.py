@@ -221,6 +221,14 @@ BROKEN = {
     "exits": ({"score": "import os; os._exit(7)"}, "failed", "its process ended with status 7"),
     "prints": ({"score": "for _ in range(99): print('x' * (1 << 20))"}, "failed", "prints more than 1 MiB"),
     "unpickles": ({"fit": "import pickle; pickle.loads(pickle.dumps(torch.Size()))"}, "rejected", "unpickles"),
+    "remembers": (
+        {
+            "load": "seen = []",
+            "score": "seen.extend([] if seen else [x.detach()]); return (x[:1] - seen[0][:1]).abs().sum() + x.sum((1, 2, 3))",
+        },
+        "rejected",
+        "asked for other inputs first",
+    ),
     "changes": ({"score": "return x.flatten(1).sum(1) + torch.rand(len(x))"}, "rejected", "answers"),
     "crashes": ({"score": "import ctypes; ctypes.string_at(0)"}, "failed", "SIGSEGV"),
 }

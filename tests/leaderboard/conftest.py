@@ -130,7 +130,12 @@ def store(victims=("cnn", "resnet18")):
                     )
                 )
             records.append(record)
-    stranger = {"name": "MyDefense", "authors": ["A. Stranger", "B. Other"]}
+    stranger = {
+        "name": "MyDefense",
+        "authors": ["A. Stranger", "B. Other"],
+        "claimed": {"robust_accuracy": 0.55},
+        "isolation": "bubblewrap",
+    }
     records.append(system("my_defense.py:MyDefense", clean=0.89, robust=0.33, submission=stranger, roles=["purifier"]))
     records.append(failed("my_defense.py:Broken"))
     records.append(system("none", clean=0.91, robust=0.05, suite="fashion-0", created="2026-01-02T00:00:00Z"))

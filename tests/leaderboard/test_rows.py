@@ -113,3 +113,25 @@ def test_threats_beside_the_headline(made):
 def test_names_lose_what_steers_a_terminal(made):
     (board,) = boards([made.system("a\x1b[31m\u202ered\nb")])
     assert board.rows[0].name == "a�[31m�red b"
+
+
+def test_claims_beside_what_was_measured(made):
+    told = {"claimed": {"robust_accuracy": 0.9, "clean_accuracy": "much"}, "isolation": "bubblewrap"}
+    (board,) = boards([made.system(robust=0.3, submission=told), made.system("other", robust=0.3)])
+    rows = {row.name: row for row in board.rows}
+    claimed, other = (rows[name] for name in sorted(rows, key=lambda name: name == "other"))
+    assert claimed.claims == {"robust_accuracy": 0.9}
+    assert (claimed.isolation, claimed.contradicted) == ("bubblewrap", True)
+    assert (other.claims, other.isolation, other.contradicted) == ({}, "", False)
+
+
+def test_a_claim_stands_in_the_row_and_beneath_it(made):
+    from leaderboard import _detail, _row
+
+    told = {"claimed": {"robust_accuracy": 0.55}, "isolation": "none"}
+    (board,) = boards([made.system(robust=0.3, submission=told)])
+    (row,) = board.rows
+    assert "trusted · claimed 55.0 %" in _row.cells(board, row, 0)
+    beneath = str(_detail.detail(board, row))
+    assert "Robust 55.0 % claimed, 30.0 (" in beneath
+    assert "its code ran in the judge&#x27;s own process, trusted." in beneath or "judge's own process, trusted." in beneath
