@@ -119,7 +119,7 @@ def _chains(result: Tables) -> Figure:
             if row["stride"] == stride:
                 values = np.clip(row["values"], -4, 1.2)
                 axes.hist(values, np.linspace(-4, 1.2, 53).tolist(), alpha=0.5, label=row["shape"].replace("_", " "))
-        axes.legend(fontsize=8, loc="upper right")
+        axes.legend(fontsize=8, loc="upper center")
     return figure
 
 
