@@ -31,7 +31,8 @@ def beside(found: Found) -> tuple[list[str], list[list[Any]]]:
     lines = []
     for (what, shuffled), by_victim in found.items():
         figures = [mean_interval([row.get(name, np.nan) for row in by_victim.values()]) for name in names]
-        lines.append([what, "shuffled" if shuffled else "own", len(by_victim), *figures])
+        stimuli = "shuffled" if shuffled else "own" if (what, True) in found else None
+        lines.append([what, stimuli, len(by_victim), *figures])
     return ["system", "stimuli", "seeds", *names], lines
 
 
