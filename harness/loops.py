@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from harness.rewritten import Watch
 from harness.system import System
@@ -40,14 +41,20 @@ def slowdown(system: System, data: Split) -> float:
     def alone() -> object:
         return system.classifier(few.x)
 
-    whole()
-    alone()
-    times: list[tuple[float, float]] = []
-    wall = few.x.is_cuda or bool(_remote(system))
+    def crossing() -> object:
+        """What it costs to ask another process for nothing; not the system's own."""
+        return [function.echo(few.x) for function in remote]
+
+    remote = _remote(system)
+    clock = _clock(few.x, remote)
+    tasks = (whole, alone, crossing)
+    for task in tasks:
+        task()
+    times: list[tuple[float, ...]] = []
     while len(times) < REPEATS and sum(map(sum, times)) < SECONDS:
-        times.append((_seconds(whole, wall=wall), _seconds(alone, wall=wall)))
-    one, other = (float(median(column)) for column in zip(*times, strict=True))
-    return one / max(other, 1e-9)
+        times.append(tuple(_seconds(task, clock) for task in tasks))
+    one, other, asked = (float(median(column)) for column in zip(*times, strict=True))
+    return max(one - asked, 0.0) / max(other, 1e-9)
 
 
 def _remote(system: System) -> list[Any]:
@@ -55,15 +62,21 @@ def _remote(system: System) -> list[Any]:
     return [call for call in (system.classifier, *(part.call for part in system.parts)) if hasattr(call, "watched")]
 
 
-def _seconds(function: Callable[[], object], *, wall: bool) -> float:
-    """Seconds of the processor, which other programs do not slow down, or of the clock where others work as well."""
-    clock = time.perf_counter if wall else time.process_time
-    if wall and torch.cuda.is_available():
-        torch.cuda.synchronize()
+def _clock(like: Tensor, remote: Sequence[Any]) -> Callable[[], float]:
+    """Seconds of the processor, here and where functions run elsewhere, or of the clock for a GPU: others do not slow it down."""
+    if like.is_cuda:
+
+        def synchronised() -> float:
+            torch.cuda.synchronize(like.device)
+            return time.perf_counter()
+
+        return synchronised
+    return lambda: time.process_time() + (remote[0].processor() if remote else 0.0)
+
+
+def _seconds(task: Callable[[], object], clock: Callable[[], float]) -> float:
     begin = clock()
-    function()
-    if wall and torch.cuda.is_available():
-        torch.cuda.synchronize()
+    task()
     return clock() - begin
 
 

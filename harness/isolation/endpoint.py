@@ -105,7 +105,7 @@ class Endpoint:
         self._send(header, found)
 
     def _offered(self, name: str) -> Callable[..., Any]:
-        own: dict[str, Callable[..., Any]] = {"numbers": self._numbers, "pushed": self._pushed}
+        own: dict[str, Callable[..., Any]] = {"numbers": self._numbers, "pushed": self._pushed, "echo": _echo}
         found = self.serves.get(name) or own.get(name)
         if found is None:
             raise ValueError(f"nothing is known of '{name}'")
@@ -212,6 +212,10 @@ def _told(error: BaseException) -> dict[str, Any]:
     return {"error": f"{type(error).__name__}: {error}", "trace": "".join(own)[-4000:], "memory": memory}
 
 
+def _echo(x: Tensor) -> Tensor:
+    return x
+
+
 class _Number:
     """The number of something on the other side, which may forget it when nothing here refers to it."""
 
@@ -256,6 +260,16 @@ class Remote:
             yield
         finally:
             self.endpoint.watching = before
+
+    def processor(self) -> float:
+        """Seconds of the processor that the other side has used; 0 where that is not known."""
+        known = getattr(self.endpoint.pipe, "processor", None)
+        return float(known()) if known else 0.0
+
+    def echo(self, x: Tensor) -> Tensor:
+        """Ask for as much as an answer to these inputs takes to cross, and nothing else."""
+        found: Tensor = self.endpoint.ask("echo", x)
+        return found
 
     def pushed(self, at: Tensor, along: Tensor) -> Tensor:
         """Its derivative along a direction."""

@@ -89,7 +89,7 @@ class Session:
     @property
     def processor(self) -> float:
         """Seconds of the processor so far."""
-        return self.sandbox.processor() - self.child.started
+        return self.child.processor()
 
     def _function(self, found: Any, part: Fitted) -> Callable[..., Tensor]:
         if not isinstance(found, Remote):

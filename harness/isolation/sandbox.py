@@ -261,7 +261,7 @@ class Child:
                 self._fail(Died(f"prints more than {limits.output:g} MiB"))
             if sandbox.isolation.mode != "bubblewrap" and sandbox.written() > limits.files * (1 << 20):
                 self._fail(Died(f"writes more than {limits.files:g} MiB"))
-            if sandbox.processor() - self.started > limits.processor:
+            if self.processor() > limits.processor:
                 self._fail(TimedOut(f"takes more than {limits.processor:g} s of the processor"))
 
     def _fail(self, ending: BaseException | None) -> NoReturn:
@@ -278,6 +278,10 @@ class Child:
         self.dead = ending
         self.channel.close()
         raise ending
+
+    def processor(self) -> float:
+        """Seconds of the processor so far."""
+        return self.sandbox.processor() - self.started
 
     def close(self) -> None:
         """End the child, if it lives."""
@@ -339,11 +343,13 @@ def _memory(pid: int) -> int:
 
 
 def _seconds(pid: int) -> float:
+    """Seconds of the processor of a process and of those that it has outlived."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[13:15]
+        running = [Path(f"/proc/{pid}/task/{task}/schedstat").read_text() for task in os.listdir(f"/proc/{pid}/task")]
     except OSError:
         return 0.0
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, ended)) / os.sysconf("SC_CLK_TCK") + sum(int(text.split()[0]) for text in running) * 1e-9
 
 
 _running: dict[tuple[Isolation, str, tuple[str, ...]], Sandbox] = {}
