@@ -195,7 +195,7 @@ def test_the_report_has_every_section(results: list[dict[str, list[dict[str, obj
     for title in ("Orders", "Samples", "chain ratios", "Densities of digits", "divergences", "pairs", "attributes"):
         assert any(line.startswith("## ") and title in line for line in text.splitlines()), title
     assert "| autoencoder, evidence bound | digits(" in text
-    assert "nan" not in text
+    assert "| nan |" not in text
 
 
 def test_pictures_are_drawn(results: list[dict[str, list[dict[str, object]]]], tmp_path: Path) -> None:
