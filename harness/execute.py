@@ -16,10 +16,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from harness.claims import Claims
 from harness.loading import Loader
 from harness.plan import Task
 from harness.progress import say, shown
 from harness.store import Corrupted, Store
+
+PAUSE = 0.5  # seconds before tasks that others have claimed are looked at again
 
 
 @dataclass
@@ -69,15 +72,8 @@ def run(
 def _serial(
     tasks: Mapping[str, Task], store: Store, device: str, progress: Progress, ended: Callable[[Task], None]
 ) -> None:
-    loader = Loader(store, device)
     _one_thread(device)
-    for task in tasks.values():
-        if _settled(task, store, progress):
-            ended(task)
-            continue
-        error, overhead = attempt(task, loader, tasks)
-        _count(task, error, overhead, progress)
-        ended(task)
+    _scheduled(tasks, store, _Here(Loader(store, device), tasks), progress, ended)
 
 
 def _one_thread(device: str) -> None:
@@ -115,7 +111,11 @@ class Crew(Protocol):
     """Workers that perform tasks side by side; results come through the store."""
 
     slots: int
-    device: str
+
+    @property
+    def device(self) -> str:
+        """Where they compute."""
+        ...
 
     def send(self, task: Task) -> None:
         """Start a task."""
@@ -126,10 +126,43 @@ class Crew(Protocol):
         ...
 
 
+@dataclass
+class _Here:
+    """This process, a task at a time."""
+
+    loader: Loader
+    tasks: Mapping[str, Task]
+    slots: int = 1
+    sent: list[Task] = field(default_factory=list)
+
+    @property
+    def device(self) -> str:
+        return self.loader.device
+
+    def send(self, task: Task) -> None:
+        self.sent.append(task)
+
+    def next(self) -> tuple[Task, str | None, float]:
+        task = self.sent.pop()
+        return task, *attempt(task, self.loader, self.tasks)
+
+
 def _scheduled(
     tasks: Mapping[str, Task], store: Store, crew: Crew, progress: Progress, ended: Callable[[Task], None]
 ) -> None:
-    """Send each task as soon as what it consumes stands, in the order of the plan."""
+    """Send each task as soon as what it consumes stands, in the order of the plan; leave what others are computing to them."""
+    with Claims(store.folder) as claims:
+        _claimed(tasks, store, crew, progress, ended, claims)
+
+
+def _claimed(
+    tasks: Mapping[str, Task],
+    store: Store,
+    crew: Crew,
+    progress: Progress,
+    ended: Callable[[Task], None],
+    claims: Claims,
+) -> None:
     place = {key: number for number, key in enumerate(tasks)}
     unmet = {key: sum(above in tasks for above in task.inputs) for key, task in tasks.items()}
     dependents: dict[str, list[str]] = {}
@@ -139,6 +172,7 @@ def _scheduled(
     ready = [place[key] for key, number in unmet.items() if number == 0]
     heapq.heapify(ready)
     ordered, running = list(tasks.values()), 0
+    elsewhere: list[int] = []  # places of tasks that others have claimed
 
     def over(task: Task) -> None:
         ended(task)
@@ -147,10 +181,15 @@ def _scheduled(
             if unmet[key] == 0:
                 heapq.heappush(ready, place[key])
 
-    while ready or running:
+    while ready or running or elsewhere:
         while ready and running < crew.slots:
             task = ordered[heapq.heappop(ready)]
             if _settled(task, store, progress):
+                over(task)
+            elif not claims.take(task.key):
+                elsewhere.append(place[task.key])
+            elif _settled(task, store, progress):  # another was done in the meantime
+                claims.drop(task.key)
                 over(task)
             else:
                 crew.send(task)
@@ -160,8 +199,13 @@ def _scheduled(
             running -= 1
             if error is not None and error.startswith(("Corrupted:", "Missing:")):
                 error, overhead = _restored(task, Loader(store, crew.device), tasks)
+            claims.drop(task.key)
             _count(task, error, overhead, progress)
             over(task)
+        elif not ready:
+            time.sleep(PAUSE)
+        while elsewhere:
+            heapq.heappush(ready, elsewhere.pop())
 
 
 def _restored(task: Task, loader: Loader, tasks: Mapping[str, Task]) -> tuple[str | None, float]:

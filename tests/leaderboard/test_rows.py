@@ -134,4 +134,7 @@ def test_a_claim_stands_in_the_row_and_beneath_it(made):
     assert "trusted · claimed 55.0 %" in _row.cells(board, row, 0)
     beneath = str(_detail.detail(board, row))
     assert "Robust 55.0 % claimed, 30.0 (" in beneath
-    assert "its code ran in the judge&#x27;s own process, trusted." in beneath or "judge's own process, trusted." in beneath
+    assert (
+        "its code ran in the judge&#x27;s own process, trusted." in beneath
+        or "judge's own process, trusted." in beneath
+    )
