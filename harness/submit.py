@@ -46,8 +46,6 @@ def submit(
     isolation that is required cannot be had.
     """
     folder = api.home_folder(home)
-    beside = ["none", "adversarial_training"] if size in (None, "official") else ["none"]
-    api.read_grid(grid, size=size, changes={"defenses": beside, **dict(changes or {})})
     defense = named(defense)
     try:
         (spec,) = parse("defense", defense)
@@ -57,6 +55,8 @@ def submit(
             raise
         return _verdict(Path(defense.partition(".py:")[0]).name, "failed", str(error), None), None
     name = label(spec)
+    beside = ["none", "adversarial_training"] if size in (None, "official") else ["none"]
+    api.read_grid(grid, size=size, changes={"defenses": beside, **dict(changes or {})})
     isolation = None if trusted else isolated(spec, limits or {}, folder, require=require_isolation)
     if trusted:
         trust(spec)

@@ -38,7 +38,6 @@ def submit_attack(
     Its inputs count in the worst case of every system as any attack's do. Raises as `submit` does.
     """
     folder = api.home_folder(home)
-    read = api.read_grid(grid, size=size, changes=changes)
     attack = named(attack)
     try:
         (spec,) = parse("attack", attack)
@@ -46,6 +45,7 @@ def submit_attack(
         if ".py" not in attack:
             raise
         return _verdict(Path(attack.partition(".py:")[0]).name, "failed", str(error)), None
+    read = api.read_grid(grid, size=size, changes=changes)
     isolation = None if trusted else isolated(spec, limits or {}, folder, require=require_isolation)
     if trusted:
         trust(spec)
