@@ -55,7 +55,7 @@ def _against(rows: Rows) -> Figure:
             face = "none" if row["shuffled"] else color
             axes.scatter(row["human_it"], row[name], facecolors=face, edgecolors=color, s=30, label=label)
         axes.set_title("hollow: shuffled control", fontsize=8)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside right center", fontsize=7)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", fontsize=7)
     return figure
 
 

@@ -38,7 +38,8 @@ roughly 0.06 were they independent). robust: under one attack (APGD, margin loss
 _ROBUSTNESS = """\
 Systems of the grid `rdm_robustness`, means over seeds of the victim with t-intervals (95 %) over seeds; one seed has none.
 Accuracies in %, worst case over the grid's attacks. The question is the second table: what a target gives beyond its shuffled
-control of the same strength, paired by seed, and what it and its control give beyond plain fine-tuning."""
+control of the same strength, paired by seed, and what it and its control give beyond plain fine-tuning. Intervals are
+not corrected for their number; the teacher is the victim trained adversarially, which saw attacks that no other target saw."""
 
 
 def report(results: Sequence[Tables], runs: Sequence[Sequence[Row]]) -> str:
