@@ -5,6 +5,7 @@ The code of a file runs in processes of its own (harness.isolation); every submi
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -91,6 +92,8 @@ def isolated(spec: Spec, limits: Mapping[str, Any], home: Path, *, require: bool
     own = Limits().changed(limits)
     if not foreign(spec):
         return None
+    if sys.platform != "linux":
+        raise RuntimeError("the code of a stranger can be isolated on Linux only; --trusted runs it in this process")
     mode = best()
     if require and mode != "bubblewrap":
         raise RuntimeError(
