@@ -17,6 +17,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
+REQUESTS = 8  # to a server at once; a database takes one writer
 QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -46,6 +48,11 @@ QUIET = {
 def tracking_uri(home: Path) -> str:
     """MLFLOW_TRACKING_URI, or SQLite in the run folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(home / 'mlflow.db').resolve()}"
+
+
+def remote(home: Path) -> bool:
+    """Whether the tracking store is a server, not a database that this process opens."""
+    return tracking_uri(home).startswith(("http:", "https:", "databricks"))
 
 
 def client(home: Path) -> MlflowClient:
@@ -120,25 +127,40 @@ class Tracker:
         with self.alone():
             suite = self._suite(record["suite"])
             standing = suite.systems.setdefault(identity(record), [])
-            if any(each.key == record["id"] and each.content == digest(record) for each in standing):
-                return False
-            run = self._new(suite.where, record)
-            made = _Standing(run, str(record["id"]), digest(record), str(record["created"]), False)
-            standing.append(made)
+            made = next((e for e in standing if e.key == record["id"] and e.content == digest(record)), None)
+            new = made is None
+            if made is None:
+                run = self._new(suite.where, record)
+                made = _Standing(run, str(record["id"]), digest(record), str(record["created"]), False)
+                standing.append(made)
             last = max(standing, key=lambda each: (each.created, each is made))
-            for each in standing:
+            for each in standing:  # also where an earlier writer was killed in between
                 if each is not last and not each.superseded:
                     self._supersede(suite.where, each)
-            return True
+            return new
 
     def _new(self, where: str, record: Mapping[str, Any]) -> str:
         parent = self._create(where, system_run(record), {"writer": self.place})
-        children = [self._cell(where, cell_run(record, cell), parent) for cell in record["cells"]]
+        children = self._cells(where, record, parent)
         self._artifacts(parent, record)
         self.server.set_terminated(parent, "FINISHED" if record["complete"] else "FAILED")
         note = system_note(record, where, children)
         self._batch(parent, system_run(record), {"mlflow.note.content": note, "complete": "yes"})
         return parent
+
+    def _cells(self, where: str, record: Mapping[str, Any], parent: str) -> list[str]:
+        """The runs of the cells, in their order; what a request that was repeated made twice is deleted."""
+
+        def written(cell: Mapping[str, Any]) -> str:
+            return self._cell(where, cell_run(record, cell), parent)
+
+        if not remote(self.home):
+            return [written(cell) for cell in record["cells"]]
+        with ThreadPoolExecutor(REQUESTS) as pool:
+            made = list(pool.map(written, record["cells"]))
+        for stray in set(_children(self.server, where, parent)) - set(made):
+            self.server.delete_run(stray)
+        return made
 
     def _cell(self, where: str, content: Content, parent: str) -> str:
         run = self._create(where, content, {"mlflow.parentRunId": parent})
@@ -153,11 +175,11 @@ class Tracker:
         from mlflow.entities import Metric, Param, RunTag
 
         now = int(time.time() * 1000)
-        for name, points in content.curves.items():
-            self.server.log_batch(run, metrics=[Metric(name, value, now, step) for step, value in points])
+        metrics = [Metric(name, value, now, 0) for name, value in content.metrics.items()]
+        metrics += [Metric(name, v, now, step) for name, points in content.curves.items() for step, v in points]
         self.server.log_batch(
             run,
-            metrics=[Metric(name, value, now, 0) for name, value in content.metrics.items()],
+            metrics=metrics,
             params=[Param(name, value) for name, value in content.params.items()],
             tags=[RunTag(name, value) for name, value in tags.items()],
         )
@@ -237,8 +259,7 @@ def experiment(server: MlflowClient, suite: str, home: Path) -> str:
         )
     if found is not None:
         return str(found.experiment_id)
-    remote = tracking_uri(home).startswith(("http:", "https:", "databricks"))
-    place = None if remote else (home / "artifacts" / suite).resolve().as_uri()
+    place = None if remote(home) else (home / "artifacts" / suite).resolve().as_uri()
     return str(server.create_experiment(suite, artifact_location=place))
 
 

@@ -194,3 +194,42 @@ def test_losses_are_written_by_step(tracker):
     assert [(point.step, point.value) for point in points] == [(10, 2.0), (30, 0.5)]
     assert system.data.metrics["loss/fit flow on digits"] == 1.5
     assert system.data.metrics["robust_accuracy"] == 50.0
+
+
+def test_superseding_is_finished_after_a_kill(tracker, server, monkeypatch):
+    tracker.write(record(suite="killed", key="1" * 16, created="2026-01-02T00:00:00Z"))
+    newer = record(suite="killed", key="2" * 16, created="2026-01-03T00:00:00Z")
+    monkeypatch.setattr(tracker, "_supersede", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        tracker.write(newer)
+    assert not track.Tracker(*server).write(newer)
+    standing = runs(tracker, "killed", "tags.superseded = 'no'")
+    assert {run.data.tags["key"] for run in standing} == {"2" * 16}
+    assert len(standing) == 3
+
+
+def test_cells_of_a_request_that_was_repeated_go(tracker, monkeypatch):
+    create, asked = tracker._create, []
+
+    def repeated(where, content, tags):
+        asked.append(content.name)
+        if "mlflow.parentRunId" in tags and len(asked) == 2:
+            create(where, content, tags)
+        return create(where, content, tags)
+
+    monkeypatch.setattr(track, "remote", lambda home: True)
+    monkeypatch.setattr(track, "REQUESTS", 1)
+    monkeypatch.setattr(tracker, "_create", repeated)
+    assert tracker.write(record(suite="repeated"))
+    (system,) = runs(tracker, "repeated", "tags.level = 'system'")
+    assert len(runs(tracker, "repeated", f"tags.`mlflow.parentRunId` = '{system.info.run_id}'")) == 2
+
+
+def test_more_parameters_and_points_than_a_batch_holds(tracker):
+    steps = list(range(1_500))
+    fits = [{"label": "fit cnn", "steps": steps, "losses": [float(step) for step in steps]}]
+    parts = [{"name": "part", "parameters": {f"p{number}": number for number in range(150)}}]
+    assert tracker.write(record(suite="long", training=fits, parts=parts))
+    (system,) = runs(tracker, "long", "tags.level = 'system'")
+    assert len(tracker.server.get_metric_history(system.info.run_id, "loss/fit cnn")) == 1_500
+    assert system.data.params["part/p149"] == "149"
