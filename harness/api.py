@@ -177,6 +177,8 @@ class _Recorder:
         name = recording.system_id(self.plan, system)
         keys = {key for task in self.plan.observed[system] for key in (task.key, *task.inputs)}
         made = None if keys & progress.made else recording.stands(self.folder, name)
+        if made is not None and made.get("submission") != recording.submitted(self.plan.grid, system).get("submission"):
+            made = None  # its author says other things of it now
         if made is None:
             found = recording.evidence(self.plan, system, self.store, self._read)
             made = recording.build_record(self.plan, system, found, store=self.store, failures=progress.failed)

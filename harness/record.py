@@ -176,7 +176,7 @@ def _axes(plan: Plan, system: System) -> dict[str, Any]:
         "victim": label(system.victim),
         "defense": system.defense,
         "roles": roles,
-        **_submitted(plan.grid, system),
+        **submitted(plan.grid, system),
         "track": "random" if random else "detector" if "detector" in roles else "plain",
         "parts": [
             {"name": label(s), "parameters": {k: _text(v) for k, v in resolve(s).params}} for s in system.defenses
@@ -184,7 +184,7 @@ def _axes(plan: Plan, system: System) -> dict[str, Any]:
     }
 
 
-def _submitted(grid: Grid, system: System) -> dict[str, Any]:
+def submitted(grid: Grid, system: System) -> dict[str, Any]:
     """What the author of a part in a file says of it, and where its code ran; nothing for installed parts."""
     files = [registry.locate(s.kind, s.name).path for s in system.defenses if foreign(s)]
     if not files:

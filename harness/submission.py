@@ -39,7 +39,7 @@ class Card:
     @property
     def shown(self) -> dict[str, Any]:
         """What goes into a record."""
-        told = asdict(self)
+        told = {**asdict(self), "authors": list(self.authors), "requirements": list(self.requirements)}
         return {name: told[name] for name in ("name", "authors", "paper", "claimed", "requirements") if told[name]}
 
 
