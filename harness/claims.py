@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import threading
+import time
 import uuid
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ class Claims:
     def __init__(self, folder: Path, *, lease: float = LEASE, beat: float = BEAT) -> None:
         self.folder, self.lease, self.beat = folder / "claims", lease, beat
         self.held: set[str] = set()
+        self.seen: dict[str, tuple[float, float]] = {}  # others' claims: time of the file, and when it was first seen
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._keep, daemon=True)
 
@@ -67,22 +69,35 @@ class Claims:
             file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             return False
-        with os.fdopen(file, "w") as opened:
-            opened.write(_owner(os.getpid()))
+        try:
+            with os.fdopen(file, "w") as opened:
+                opened.write(_owner(os.getpid()))
+        except OSError:  # a full disk; a claim that nobody holds would keep others waiting
+            path.unlink(missing_ok=True)
+            raise
         return True
 
     def _alive(self, path: Path) -> bool:
-        """Whether a claim's owner gave a sign of life, by the clock of the file system, and was not seen to end."""
+        """Whether a claim's owner gave a sign of life, and was not seen to end.
+
+        By the clock of the file system, and by this process's own steady one: a file dated in the future grows old too.
+        """
         try:
-            host, process, began = path.read_text().split()
-            age = self._now() - path.stat().st_mtime
+            owner, touched = path.read_text().split(), path.stat().st_mtime
         except FileNotFoundError:
             return False
-        except ValueError:
-            age, host, process, began = self._now() - path.stat().st_mtime, "", "", ""
-        if host == _host() and process.isdigit():
-            return _began(int(process)) == began and age < 10 * self.lease  # it lives, even if the clock jumps
-        return age < self.lease
+        silent = self._silent(path.name, touched)
+        if len(owner) == 3 and owner[0] == _host() and owner[1].isdigit():
+            return _began(int(owner[1])) == owner[2] and silent < 10 * self.lease  # it lives, even if the clock jumps
+        return silent < self.lease and self._now() - touched < self.lease
+
+    def _silent(self, name: str, touched: float) -> float:
+        """Seconds that a claim has been watched without a change."""
+        known, since = self.seen.get(name, (None, 0.0))
+        if known != touched:
+            since = time.monotonic()
+            self.seen[name] = touched, since
+        return time.monotonic() - since
 
     def _clock(self) -> Path:
         return self.folder / f".clock.{_host()}.{os.getpid()}"
@@ -97,7 +112,7 @@ class Claims:
     def _keep(self) -> None:
         while not self.over.wait(self.beat):
             for key in list(self.held):
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):
                     os.utime(self.folder / key)
 
 

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import heapq
-import multiprocessing
-import os
-import platform
-import signal
-import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
+from harness.attempt import attempt as attempt
 from harness.claims import Claims
 from harness.loading import Loader
 from harness.plan import Task
 from harness.progress import say, shown
-from harness.store import Corrupted, Store
+from harness.store import Store
+from harness.workers import Cluster, Crew, Processes
 
 PAUSE = 0.5  # seconds before tasks that others have claimed are looked at again
 
@@ -105,25 +98,6 @@ def _count(task: Task, error: str | None, overhead: float, progress: Progress) -
     else:
         progress.failed[task.key] = error
         say(f"failed: {task.label}: {error}")
-
-
-class Crew(Protocol):
-    """Workers that perform tasks side by side; results come through the store."""
-
-    slots: int
-
-    @property
-    def device(self) -> str:
-        """Where they compute."""
-        ...
-
-    def send(self, task: Task) -> None:
-        """Start a task."""
-        ...
-
-    def next(self) -> tuple[Task, str | None, float]:
-        """Wait for a task to end: its error, or None, and the harness's own seconds."""
-        ...
 
 
 @dataclass
@@ -217,154 +191,25 @@ def _restored(task: Task, loader: Loader, tasks: Mapping[str, Task]) -> tuple[st
     return attempt(task, loader, tasks)
 
 
-@dataclass
-class _Processes:
-    """One process a core, one thread each: small networks gain nothing from a second thread."""
-
-    store: Store
-    device: str
-    slots: int = field(default_factory=lambda: os.cpu_count() or 1)
-    running: dict[Future[tuple[str | None, float]], Task] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self.pool = ProcessPoolExecutor(self.slots, context, _worker, (os.getpid(),))
-
-    def send(self, task: Task) -> None:
-        self.running[self.pool.submit(_remote, task, self.store, self.device)] = task
-
-    def next(self) -> tuple[Task, str | None, float]:
-        ended, _ = wait(self.running, return_when=FIRST_COMPLETED)
-        future = ended.pop()
-        task = self.running.pop(future)
-        return task, *future.result()
-
-
-def _worker(parent: int) -> None:
-    """One thread, deaf to Ctrl-C (the parent ends the pool), gone when the parent is gone, silent on standard output."""
-    import torch
-
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    os.dup2(2, 1)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
 def _processes(
     tasks: Mapping[str, Task], store: Store, device: str, progress: Progress, ended: Callable[[Task], None]
 ) -> None:
     if all(store.done(task.key) for task in tasks.values()):
-        return _serial(tasks, store, device, progress, ended)  # no worker is needed
-    crew = _Processes(store, device)
+        _serial(tasks, store, device, progress, ended)  # no worker is needed
+        return
+    crew = Processes(store, device)
     try:
         _scheduled(tasks, store, crew, progress, ended)
     except BaseException:
-        for process in list((crew.pool._processes or {}).values()):
-            process.kill()
+        crew.stop(kill=True)
         raise
-    finally:
-        crew.pool.shutdown(wait=False, cancel_futures=True)
-
-
-@dataclass
-class _Cluster:
-    """Workers of a Ray cluster: the local machine, or the cluster that RAY_ADDRESS names."""
-
-    store: Store
-    device: str
-    running: dict[Any, Task] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        import ray
-
-        ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
-        gpus = 1 if self.device.startswith("cuda") else 0
-        self.slots = max(1, int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1)))
-        self.remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=3)(_remote)
-
-    def send(self, task: Task) -> None:
-        self.running[self.remote.remote(task, self.store, self.device)] = task
-
-    def next(self) -> tuple[Task, str | None, float]:
-        import ray
-
-        (ready, *_), _ = ray.wait(list(self.running), num_returns=1)
-        error, overhead = ray.get(ready)
-        return self.running.pop(ready), error, overhead
+    crew.stop(kill=False)
 
 
 def _ray(
     tasks: Mapping[str, Task], store: Store, device: str, progress: Progress, ended: Callable[[Task], None]
 ) -> None:
-    _scheduled(tasks, store, _Cluster(store, device), progress, ended)
-
-
-_loaders: dict[tuple[Store, str], Loader] = {}
-
-
-def _remote(task: Task, store: Store, device: str) -> tuple[str | None, float]:
-    """Perform a task in a worker, which keeps its loader from task to task."""
-    return attempt(task, _loaders.setdefault((store, device), Loader(store, device)), {})
+    _scheduled(tasks, store, Cluster(store, device), progress, ended)
 
 
 EXECUTORS = {"serial": _serial, "processes": _processes, "ray": _ray}
-
-
-def attempt(task: Task, loader: Loader, tasks: Mapping[str, Task]) -> tuple[str | None, float]:
-    """Perform a task and store its result; returns the error's last line, or None, and the harness's own seconds.
-
-    An input found corrupted is computed anew, if its task is among `tasks`, and the task is tried once more.
-    """
-    try:
-        return None, _store(task, loader)
-    except Corrupted as error:
-        say(str(error))
-        if error.key not in tasks:
-            return _failed(task, loader.store, error), 0.0
-        loader.kept.clear()
-        again, _ = attempt(tasks[error.key], loader, tasks)
-        return (again, 0.0) if again else attempt(task, loader, tasks)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:  # everything after it would fail as well
-            raise
-        return _failed(task, loader.store, error), 0.0
-    except Exception as error:
-        return _failed(task, loader.store, error), 0.0
-
-
-def _store(task: Task, loader: Loader) -> float:
-    """Perform and store; returns the seconds that were not the task's own."""
-    from harness.perform import perform
-
-    start, store = time.perf_counter(), loader.store
-    result, facts = perform(task, loader)
-    consumed = {key: (store.record(key) or {}).get("sha256", "") for key in task.inputs}
-    record = {"kind": task.kind, "label": task.label, "rows": task.rows, "consumed": consumed, "facts": facts}
-    store.put(task.key, result, record | {"machine": machine(loader.device)})
-    store.clear_failure(task.key)
-    return float(time.perf_counter() - start - facts["seconds"])
-
-
-def _failed(task: Task, store: Store, error: Exception) -> str:
-    line = f"{getattr(error, 'kind', type(error).__name__)}: {error}"
-    trace = traceback.format_exc() + getattr(error, "trace", "")
-    store.fail(task.key, {"task": task.label, "error": line, "traceback": trace, "time": time.time()})
-    return line
-
-
-def machine(device: str) -> dict[str, Any]:
-    """Where a result was made: recorded, not hashed."""
-    import torch
-
-    return {
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else platform.machine(),
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "python": platform.python_version(),
-    }

@@ -52,6 +52,42 @@ def test_a_claim_of_another_machine_is_void_when_it_is_not_kept_fresh(tmp_path: 
         assert claims.take("a")
 
 
+def test_a_claim_dated_in_the_future_is_void_when_it_is_not_kept_fresh(tmp_path: Path) -> None:
+    with Claims(tmp_path, lease=0.3) as claims:
+        path = tmp_path / "claims" / "a"
+        path.write_text("elsewhere 1 1")
+        for hours in (1, 2):  # its owner lives: the file changes
+            os.utime(path, (time.time() + 3600 * hours, time.time() + 3600 * hours))
+            assert not claims.take("a")
+            time.sleep(0.2)
+        time.sleep(0.2)
+        assert claims.take("a")
+
+
+def test_a_clock_that_jumps_takes_no_claim_from_a_living_owner(tmp_path: Path) -> None:
+    with Claims(tmp_path) as one, Claims(tmp_path) as other:
+        assert one.take("a")
+        for moved in (-1e6, 1e6):
+            os.utime(tmp_path / "claims" / "a", (time.time() + moved, time.time() + moved))
+            assert not other.take("a")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_claim_that_does_not_fit_on_the_disk_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = os.fdopen
+
+    def full(file: int, mode: str) -> object:
+        os.dup2(os.open("/dev/full", os.O_WRONLY), file)
+        return whole(file, mode)
+
+    with Claims(tmp_path) as claims:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdopen", full)
+            with pytest.raises(OSError, match="No space left"):
+                claims.take("a")
+        assert claims.take("a")
+
+
 def test_a_claim_stays_fresh_while_its_owner_lives(tmp_path: Path) -> None:
     with Claims(tmp_path, beat=0.05) as claims:
         claims.take("a")
