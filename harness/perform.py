@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -135,6 +136,16 @@ def _remembers_nothing(system: System, data: Split, anew: Callable[[], System]) 
     found = probing.changed(known, fresh(data.x, data.draws))
     if found:
         raise Rejected(f"dishonesty: {found} of {len(data)} answers are others where other inputs were asked for first")
+    chance = torch.Generator().manual_seed(
+        secrets.randbits(62)
+    )  # of no result: no part can know which inputs these are
+    size = max(1, len(data) - 3 - secrets.randbelow(1 + len(data) // 2))
+    some = torch.randperm(len(data), generator=chance)[:size].to(data.y.device)
+    with torch.enable_grad():
+        both = probing.slopes(fresh, data)[some], probing.slopes(fresh, data[some])
+    agreed = torch.nn.functional.cosine_similarity(*both).nan_to_num(1.0)
+    if float((agreed < 0.9).float().mean()) > 0.05:
+        raise Rejected(f"dishonesty: the gradient is another one in a batch of {len(some)} inputs than of {len(data)}")
 
 
 def observe(task: Task, loader: Loader) -> tuple[pd.DataFrame, Facts]:
@@ -152,6 +163,8 @@ def observe(task: Task, loader: Loader) -> tuple[pd.DataFrame, Facts]:
         return pd.DataFrame(columns)[list(OUTCOME)], {"inputs": len(seen)}
     assert task.craft is not None
     crafted = loader.store.get(task.craft, device=loader.device)
+    if loader.sessions:
+        system.judge(data.x, draws.stream("clean"))  # an attack's first questions are clean inputs: so they are here
     frames = []
     for place, epsilon in enumerate(task.attempt.epsilons):
         place = place if f"x_adv.{place}" in crafted else 0  # minimal-norm: one for every epsilon
@@ -160,12 +173,25 @@ def observe(task: Task, loader: Loader) -> tuple[pd.DataFrame, Facts]:
         threat = (task.attempt.norm, epsilon)
         if len(rows):
             frame = _attacked(system, data[rows], x_adv[rows], threat, draws=draws[rows], number=number)
+            if loader.sessions and not system.random:
+                _stays_broken(frame, crafted[f"found.{place}"][rows])
             loss = crafted.get(f"note.loss.{place}")
             frame["loss"] = float("nan") if loss is None else loss[rows].double().repeat(number).cpu().numpy()
             frames.append(frame)
         if len(rows) < len(data):
             frames.append(_left_alone(data[~seen], epsilon))
     return pd.concat(frames, ignore_index=True)[list(OUTCOME)], {"inputs": len(data)}
+
+
+def _stays_broken(frame: pd.DataFrame, found: Tensor) -> None:
+    """Raises Rejected where inputs that an attack was seen to break hold when they are watched on their own."""
+    held = (frame["prediction"] == frame["label"]).to_numpy() | ~frame["accepted"].to_numpy(dtype=bool)
+    seen = found.cpu().numpy().astype(bool)
+    lost = int((held & seen).sum())
+    if lost > max(1, 0.02 * seen.sum()):
+        raise Rejected(
+            f"dishonesty: {lost} of {int(seen.sum())} inputs that an attack broke are answered otherwise when it is over"
+        )
 
 
 def _attacked(

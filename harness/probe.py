@@ -268,6 +268,14 @@ def _attack(system: System, data: Split) -> None:
         x = (x + 0.01 * slope.sign()).clamp(0, 1)
 
 
+def slopes(system: System, data: Split) -> Tensor:
+    """Gradients of the class margin and, where inputs may be rejected, of the detection margin: (B, D) or (B, 2 D); 0 where cut."""
+    try:
+        return _slope(system, data)
+    except RuntimeError:
+        return torch.zeros(len(data), 1, device=data.x.device)
+
+
 def changed(base: Outputs, other: Outputs) -> int:
     """Inputs whose answers differ by more than rounding, on the scale of the first answers."""
     return _changed(base, other, float((base.logits - base.logits.mean(1, keepdim=True)).abs().mean()) or 1.0)

@@ -174,6 +174,8 @@ def _tree(path: Path, modified: int, size: int) -> ast.Module:
         return ast.parse(path.read_text(encoding="utf-8"))
     except SyntaxError as error:
         raise ValueError(f"{path}, line {error.lineno}: {error.msg}") from None
+    except (RecursionError, MemoryError):
+        raise ValueError(f"{path}: nested too deeply to be read") from None
 
 
 def parameters(source: Source) -> dict[str, Parameter]:
@@ -210,7 +212,7 @@ def _literal(node: ast.expr, source: Source, name: str) -> Any:
         return Path(_literal(node.args[0], source, name))
     try:
         return ast.literal_eval(node)
-    except ValueError:
+    except (ValueError, TypeError, RecursionError, MemoryError):
         where = f"{source.path.name}, line {node.lineno}"
         raise ValueError(
             f"{where}: the default of '{name}' must be a literal or Spec.of(...), not {ast.unparse(node)}"
@@ -231,7 +233,7 @@ def constants(source: Source) -> dict[str, Any]:
             continue
         try:
             found[target] = ast.literal_eval(value)
-        except ValueError:
+        except (ValueError, TypeError, RecursionError, MemoryError):
             continue
     return found
 

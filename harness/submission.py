@@ -111,9 +111,10 @@ def named(text: str) -> str:
 
 
 def environment(requirements: Sequence[str], home: Path) -> str:
-    """The interpreter of an environment of its own in the run folder, with all that is installed here and the requirements.
+    """The folder with the packages that are required, besides what is installed here; in the run folder, installed once.
 
-    Only wheels are installed, as the building of a package would run its code. Raises ValueError with pip's last lines.
+    Only wheels are installed, as the building of a package would run its code, and the environment's interpreter is never
+    started again, as it would run what packages put into .pth files. Raises ValueError with pip's last lines.
     """
     if not requirements:
         return ""
@@ -122,13 +123,13 @@ def environment(requirements: Sequence[str], home: Path) -> str:
             raise ValueError(f"the requirement {line!r} is not a name with versions, such as scikit-image>=0.24")
     folder = home / "environments" / digest_of(requirements)
     python = folder / "bin" / "python"
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = folder / "lib" / version / "site-packages"
     if (folder / "ready").is_file():
-        return str(python)
+        return str(packages)
     import venv
 
     venv.EnvBuilder(with_pip=False, clear=True, symlinks=True).create(folder)
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    packages = folder / "lib" / version / "site-packages"
     here = sysconfig.get_paths()["purelib"]
     (packages / "here.pth").write_text(f"import site; site.addsitedir({here!r})\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--only-binary", ":all:"]
@@ -150,7 +151,7 @@ def environment(requirements: Sequence[str], home: Path) -> str:
             f"the requirements {', '.join(requirements)} cannot be installed: {done.stderr.strip()[-500:]}"
         )
     (folder / "ready").touch()
-    return str(python)
+    return str(packages)
 
 
 def digest_of(requirements: Sequence[str]) -> str:

@@ -51,7 +51,7 @@ def submit(
     try:
         (spec,) = parse("defense", defense)
         role(spec)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError, MemoryError) as error:
         if ".py" not in defense:
             raise
         return _verdict(Path(defense.partition(".py:")[0]).name, "failed", str(error), None), None
@@ -108,8 +108,8 @@ def isolated(spec: Spec, limits: Mapping[str, Any], home: Path, *, require: bool
     cards = [card_of(source.path.parent) for source in files]
     folders = [str(s.path.parent if (s.path.parent / CARD).is_file() else s.path) for s in files]
     wanted = sorted({line for card in cards for line in card.requirements})
-    python = environment(wanted, home)
-    return Isolation(mode, own, python, digest_of(wanted), tuple(dict.fromkeys([*folders, *given])))
+    packages = environment(wanted, home)
+    return Isolation(mode, own, packages, digest_of(wanted), tuple(dict.fromkeys([*folders, *given])))
 
 
 def trust(spec: Spec) -> None:

@@ -41,7 +41,7 @@ def submit_attack(
     attack = named(attack)
     try:
         (spec,) = parse("attack", attack)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError, MemoryError) as error:
         if ".py" not in attack:
             raise
         return _verdict(Path(attack.partition(".py:")[0]).name, "failed", str(error)), None

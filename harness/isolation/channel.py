@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,7 +20,8 @@ from harness.isolation.codec import DTYPES
 
 _ALIGNED = 64
 _START = 1 << 22
-HEADER = 1 << 26  # bytes of a header, at most
+HEADER = 1 << 20  # bytes of a header, at most
+_MOST = 1024  # tensors of a message
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -72,6 +73,7 @@ class Channel:
 
     def __init__(self, link: socket.socket, outgoing: Arena, incoming: Arena) -> None:
         self.link, self.outgoing, self.incoming = link, outgoing, incoming
+        self.wait: Callable[[], None] = lambda: None  # called before anything is received
 
     def send(self, header: dict[str, Any], tensors: Sequence[Tensor]) -> None:
         """Send a message; raises Closed if nobody listens."""
@@ -89,6 +91,10 @@ class Channel:
                 assert memory is not None
                 _view(memory, name, shape, start).copy_(tensor.detach())
         content = json.dumps(header | {"tensors": described}).encode()
+        if len(content) > HEADER or len(tensors) > _MOST:
+            raise ValueError(
+                f"a message of {len(content)} bytes and {len(tensors)} tensors; at most {HEADER} and {_MOST}"
+            )
         try:
             self.link.sendall(struct.pack("<Q", len(content)) + content)
         except OSError as error:
@@ -102,7 +108,17 @@ class Channel:
         header = json.loads(self._exactly(length))
         if not isinstance(header, dict) or not isinstance(header.get("tensors"), list):
             raise ValueError("a message without tensors")
-        return header, [self._tensor(*described) for described in header.pop("tensors")]
+        described = header.pop("tensors")
+        if len(described) > _MOST:
+            raise ValueError(f"a message with {len(described)} tensors; at most {_MOST}")
+        tensors, end = [], 0
+        for name, shape, start in described:
+            if not isinstance(start, int) or start < end:
+                raise ValueError("a message whose tensors lie over one another")
+            tensor = self._tensor(name, shape, start)
+            tensors.append(tensor)
+            end = start + tensor.numel() * tensor.element_size()
+        return header, tensors
 
     def _tensor(self, name: str, shape: list[int], start: int) -> Tensor:
         if name not in DTYPES or not all(isinstance(n, int) and n >= 0 for n in [start, *shape]):
@@ -118,6 +134,7 @@ class Channel:
     def _exactly(self, number: int) -> bytes:
         parts = []
         while number:
+            self.wait()
             try:
                 part = self.link.recv(min(number, 1 << 20))
             except OSError as error:

@@ -59,8 +59,50 @@ _CALLS: dict[str, tuple[int | None, int | None]] = {
     "finit_module": (313, 273),
     "kexec_load": (246, 104),
     "reboot": (169, 142),
+    "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240),
+    "setpriority": (141, 140),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+    "ioprio_set": (251, 30),
+    "setsid": (112, 157),
+    "setpgid": (109, 154),
+    "sethostname": (170, 161),
+    "setdomainname": (171, 162),
+    "settimeofday": (164, 170),
+    "clock_settime": (227, 112),
+    "adjtimex": (159, 171),
+    "memfd_create": (319, 279),
+    "sendmsg": (46, 211),
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "fchown": (93, 55),
+    "lchown": (94, None),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "mknod": (133, None),
+    "mknodat": (259, 33),
+    "open_tree": (428, 428),
+    "move_mount": (429, 429),
+    "fsopen": (430, 430),
+    "open_by_handle_at": (304, 265),
+    "fanotify_init": (300, 262),
 }
 _CLONE, _CLONE3, _TGKILL = (56, 220), (435, 435), (234, 131)
+_PRLIMIT, _FCNTL, _SENDTO = (302, 261), (72, 25), (44, 206)
+_SIGNALLING = (8, 10, 15)  # commands of fcntl that send signals to others: F_SETOWN, F_SETSIG, F_SETOWN_EX
 _AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _CLONE_THREAD = 0x00010000
 _ALLOW, _EPERM, _ENOSYS = 0x7FFF0000, 0x00050001, 0x00050026
@@ -111,8 +153,43 @@ def _program(machine: str) -> bytes:
         (give, 0, 0, _EPERM),
         (give, 0, 0, _ALLOW),
     ]
+    steps += [  # limits of another process
+        (equal, 0, 4, _PRLIMIT[which]),
+        (load, 0, 0, 16),
+        (equal, 1, 0, 0),
+        (give, 0, 0, _EPERM),
+        (give, 0, 0, _ALLOW),
+    ]
+    steps += [(equal, 0, 2 + 2 * len(_SIGNALLING), _FCNTL[which]), (load, 0, 0, 24)]
+    for command in _SIGNALLING:
+        steps += [(equal, 0, 1, command), (give, 0, 0, _EPERM)]
+    steps += [(give, 0, 0, _ALLOW)]
+    steps += [  # a message to an address
+        (equal, 0, 4, _SENDTO[which]),
+        (load, 0, 0, 48),
+        (equal, 1, 0, 0),
+        (give, 0, 0, _EPERM),
+        (give, 0, 0, _ALLOW),
+    ]
     steps += [(give, 0, 0, _ALLOW)]
     return b"".join(struct.pack("<HBBI", *step) for step in steps)
+
+
+def end_with_parent() -> None:
+    """This process is killed when the one that made it ends."""
+    _libc().prctl(1, 9, 0, 0, 0)
+
+
+def drop_capabilities() -> None:
+    """Give up every capability of the superuser, for ever."""
+    if sys.platform != "linux" or platform.machine() not in _AUDIT:
+        return
+    libc = _libc()
+    for capability in range(64):
+        libc.prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+    header = ctypes.create_string_buffer(struct.pack("<Ii", 0x20080522, 0))
+    nothing = ctypes.create_string_buffer(24)
+    libc.syscall(126 if platform.machine() == "x86_64" else 91, header, nothing)
 
 
 def _libc() -> Any:
@@ -139,6 +216,7 @@ def filter_calls() -> bool:
 
 _LANDLOCK = (444, 445, 446)  # create_ruleset, add_rule, restrict_self, on every architecture
 _EXECUTE, _WRITE, _READ_FILE, _READ_FOLDER = 1, 2, 4, 8
+_DEVICES = (1 << 6) | (1 << 11)  # make character and block devices
 _FILES = 1 | 2 | 4 | (1 << 14)  # what applies to a file as well: execute, write, read, truncate
 _RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}  # how many rights each version of the interface knows
 
@@ -157,12 +235,14 @@ def restrict_files(*, read: Iterable[str | Path], write: Iterable[str | Path]) -
         return False
     libc = _libc()
     handled = (1 << _RIGHTS.get(version, 15)) - 1
-    attributes = ctypes.create_string_buffer(struct.pack("<Q", handled))
-    rules = int(libc.syscall(_LANDLOCK[0], attributes, ctypes.c_size_t(8), 0))
+    network, scope = (3 if version >= 4 else 0), (3 if version >= 6 else 0)  # TCP; signals and abstract sockets
+    size = 24 if version >= 6 else 16 if version >= 4 else 8
+    attributes = ctypes.create_string_buffer(struct.pack("<QQQ", handled, network, scope)[:size])
+    rules = int(libc.syscall(_LANDLOCK[0], attributes, ctypes.c_size_t(size), 0))
     if rules < 0:
         return False
     reading = _READ_FILE | _READ_FOLDER
-    for paths, rights in ((read, reading), (write, handled & ~_EXECUTE)):
+    for paths, rights in ((read, reading), (write, handled & ~(_EXECUTE | _DEVICES))):
         for path in paths:
             _allow(libc, rules, str(path), rights)
     done = int(libc.syscall(_LANDLOCK[2], rules, 0)) == 0
@@ -231,8 +311,12 @@ def _below(path: str, folders: Iterable[str]) -> bool:
     return any(path == folder or path.startswith(folder.rstrip("/") + "/") for folder in folders if folder)
 
 
+broken: list[str] = []  # the rules that were broken in this process
+
+
 def report(rule: str) -> None:
     """Tell the harness that a rule was broken, even if this process ends at once."""
+    broken.append(rule)
     os.write(2, f"\n{RULE}{rule}\n".encode())
 
 

@@ -20,7 +20,7 @@ from harness.rewritten import Smooth, Unrolled, Watch
 
 OFFERED = ("surrogate", "objective", "encode", "decode", "features", "head")
 _MODES = {"smooth": Smooth, "unrolled": Unrolled}
-_MOST = 1 << 24  # random numbers an input in one question
+_MOST = 1 << 26  # random numbers in one question
 
 
 class Pipe(Protocol):
@@ -50,6 +50,7 @@ class Endpoint:
         self.numbers = itertools.count(1)
         self.released: list[tuple[str, int]] = []
         self.watching: Watch | None = None
+        self.rules: list[str] = []  # that were broken here
 
     def ask(self, name: str, /, *arguments: Any, **options: Any) -> Any:
         """What the other side answers to a question; meanwhile its own questions are served."""
@@ -72,6 +73,10 @@ class Endpoint:
             else:
                 raise ValueError(f"a message that is neither question nor answer: {str(message)[:80]}")
 
+    def forget(self, kind: str, number: int) -> None:
+        """Nothing here refers to an object or a graph of the other side any more; it is told with the next message."""
+        self.released.append((kind, number))
+
     def listen(self) -> None:
         """Serve questions until the other side closes."""
         while True:
@@ -80,7 +85,8 @@ class Endpoint:
 
     def _send(self, header: dict[str, Any], tensors: Sequence[Tensor]) -> None:
         released, self.released = self.released, []
-        self.pipe.send(header | {"released": released}, tensors)
+        told = {"rules": self.rules} if self.rules else {}
+        self.pipe.send(header | {"released": released} | told, tensors)
 
     def _receive(self) -> tuple[dict[str, Any], list[Tensor]]:
         message, tensors = self.pipe.receive()
@@ -171,8 +177,9 @@ class Endpoint:
         if name not in ("uniform", "normal", "integers"):
             raise ValueError(f"'{name}' is no distribution")
         shape = arguments[1:] if name == "integers" else arguments
-        if math.prod(shape) > _MOST:
-            raise ValueError(f"random numbers of shape {tuple(shape)} an input; at most {_MOST} numbers")
+        rows = next((len(step) for step in reversed(path) if isinstance(step, Tensor)), 1)
+        if math.prod(shape) * rows > _MOST:
+            raise ValueError(f"random numbers of shape {tuple(shape)} for {rows} inputs; at most {_MOST} numbers")
         found: Tensor = getattr(draws, name)(*arguments, draw=draw)
         return found
 
@@ -221,7 +228,7 @@ class _Number:
 
     def __init__(self, endpoint: Endpoint, value: int) -> None:
         self.value = value
-        weakref.finalize(self, endpoint.released.append, ("object", value)).atexit = False
+        weakref.finalize(self, endpoint.forget, "object", value).atexit = False
         self.endpoint = endpoint
 
 
@@ -379,4 +386,4 @@ class _Ticket:
 
     def __init__(self, endpoint: Endpoint, value: int) -> None:
         self.value = value
-        weakref.finalize(self, endpoint.released.append, ("ticket", value)).atexit = False
+        weakref.finalize(self, endpoint.forget, "ticket", value).atexit = False

@@ -38,13 +38,13 @@ class Isolation:
     """Where parts of another author run.
 
     mode: "bubblewrap" (namespaces, and all that "process" has) or "process" (limits, Landlock and seccomp, where the
-    kernel offers them). python: the interpreter of the submission's own environment, else this one's. environment: digest
-    of that environment's requirements. files: the files and folders that are its own, to be read.
+    kernel offers them). packages: the folder of the packages that it requires; environment: their digest. files: the
+    files and folders that are its own, to be read.
     """
 
     mode: str
     limits: Limits = Limits()
-    python: str = ""
+    packages: str = ""
     environment: str = ""
     files: tuple[str, ...] = ()
 

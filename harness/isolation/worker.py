@@ -10,10 +10,11 @@ import gc
 import json
 import os
 import select
-import shutil
 import signal
 import socket
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, cast
 
@@ -124,17 +125,17 @@ def nursery(control: socket.socket, settings: dict[str, Any]) -> None:
         message, files = _received(control)
         if message is None:
             return
+        scratch = Path(tempfile.mkdtemp(dir=folder))
         child = os.fork()
         if child == 0:
             control.close()
-            _child(files, settings)
+            _child(files, settings | {"scratch": str(scratch)})
             os._exit(0)
         for file in files:
             os.close(file)
         _send(control, {"started": child})
         status = _ended(control, child)
-        for path in folder.iterdir():
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        subprocess.run(["rm", "-rf", "--", str(scratch)], check=False)
         if status is None:
             return
         _send(control, {"ended": status})
@@ -167,20 +168,28 @@ def _child(files: list[int], settings: dict[str, Any]) -> None:
     link, outgoing, incoming = files
     pipe = Channel(socket.socket(fileno=link), Arena(outgoing), Arena(incoming))
     scratch, folder = str(settings["scratch"]), str(settings["folder"])
+    confine.end_with_parent()
+    os.environ |= {"HOME": scratch, "TMPDIR": scratch}
+    tempfile.tempdir = None
     confine.limit(Limits(**settings["limits"]))
+    confine.drop_capabilities()
     files_ok = confine.restrict_files(read=settings["readable"], write=[scratch, "/dev/null"])
     calls_ok = confine.filter_calls()
+    os.chdir(folder or scratch)
     if folder:
         sys.path.insert(0, folder)
-        os.chdir(folder)
+    if settings["packages"]:
+        sys.path.append(settings["packages"])
     confine.watch(own=scratch, closed=settings["closed"], given=settings["readable"])
     submission = Submission(settings["device"])
     names = ("give", "describe", "fit", "defense", "classifier", "network", "perturb", "farewell")
     serves = {name: getattr(submission, name) for name in names}
     layers = ["limits", *(["landlock"] if files_ok else []), *(["seccomp"] if calls_ok else [])]
-    serves["layers"] = lambda: layers
+    endpoint = Endpoint(pipe, serves, settings["device"])
+    endpoint.serves |= {"layers": lambda: layers, "kept": lambda: len(endpoint.kept)}
+    endpoint.rules = confine.broken
     with contextlib.suppress(Closed):
-        Endpoint(pipe, serves, settings["device"]).listen()
+        endpoint.listen()
 
 
 def _received(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:

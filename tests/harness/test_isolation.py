@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,11 +17,12 @@ from harness.check import Finding, check
 from harness.draws import CounterDraws
 from harness.isolation import confine, sandbox
 from harness.isolation.codec import pack, unpack
-from harness.isolation.errors import Died, Rejected
+from harness.isolation.errors import Died, Rejected, TimedOut
 from harness.isolation.policy import Isolation, Limits
 from harness.isolation.remote import Session
 from harness.plan import Fitted, Pipeline
 from harness.spec import build, parse
+from harness.submit import submit
 from harness.system import Loaded, System
 from harness.types import Outputs, Spec
 from harness.views import through
@@ -189,6 +191,7 @@ def test_graphs_are_forgotten_when_results_are(session: Session, write: Callable
         there(X.clone().requires_grad_(), DRAWS).sum()
     there(X, DRAWS)
     assert not session.endpoint.released
+    assert session.ask("kept") == 0
     assert not session.endpoint.objects or len(session.endpoint.objects) <= 8  # draws of questions that are remembered
 
 
@@ -221,14 +224,6 @@ BROKEN = {
     "exits": ({"score": "import os; os._exit(7)"}, "failed", "its process ended with status 7"),
     "prints": ({"score": "for _ in range(99): print('x' * (1 << 20))"}, "failed", "prints more than 1 MiB"),
     "unpickles": ({"fit": "import pickle; pickle.loads(pickle.dumps(torch.Size()))"}, "rejected", "unpickles"),
-    "remembers": (
-        {
-            "load": "seen = []",
-            "score": "seen.extend([] if seen else [x.detach()]); return (x[:1] - seen[0][:1]).abs().sum() + x.sum((1, 2, 3))",
-        },
-        "rejected",
-        "asked for other inputs first",
-    ),
     "changes": ({"score": "return x.flatten(1).sum(1) + torch.rand(len(x))"}, "rejected", "answers"),
     "crashes": ({"score": "import ctypes; ctypes.string_at(0)"}, "failed", "SIGSEGV"),
 }
@@ -241,6 +236,98 @@ def test_every_end_has_its_verdict(isolation: Isolation, write: Callable[[str], 
     assert (found.verdict, message in found.message) == (verdict, True), found
 
 
+def test_what_was_asked_before_is_not_remembered(isolation: Isolation, write: Callable[[str], str]) -> None:
+    body = """
+@dataclass(frozen=True)
+class Mine:
+    \"\"\"A purifier that gives the first batch it was asked about another answer.\"\"\"
+
+    role: ClassVar[str] = "purifier"
+
+    def load(self, state, *, victim):
+        first = []
+
+        def purify(x):
+            first.extend([] if first else [float(x.mean())])
+            return (x + first[0]).clamp(0, 1)
+
+        return purify
+"""
+    found = finding(isolation, write(body))
+    assert found.verdict == "rejected"
+    assert "asked for other inputs first" in found.message
+
+
+ENDLESS = {
+    "asks for ever": ("draws", "while True: draws.uniform(1)"),
+    "sends a byte at a time": (
+        "draws",
+        """import gc, struct, time
+                (channel,) = [thing for thing in gc.get_objects() if type(thing).__name__ == 'Channel']
+                channel.link.sendall(struct.pack('<Q', 1 << 19))
+                while True:
+                    time.sleep(0.5)
+                    channel.link.sendall(b' ')""",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_no_way_of_talking_lasts_for_ever(session: Session, write: Callable[[str], str], name: str) -> None:
+    _, there = loaded(session, write(PURIFIER.replace("z = x +", f"{ENDLESS[name][1]}\n                z = x +")))
+    begin = time.monotonic()
+    with pytest.raises(TimedOut, match="no answer within 6 s"):
+        there(X, DRAWS)
+    assert time.monotonic() - begin < 12
+
+
+def test_a_message_cannot_fill_the_memory_of_the_judge(session: Session, write: Callable[[str], str]) -> None:
+    body = """import gc, json, struct
+            (channel,) = [thing for thing in gc.get_objects() if type(thing).__name__ == 'Channel']
+            content = json.dumps({'answer': None, 'tensors': [['uint8', [1 << 20], 0]] * 1000}).encode()
+            channel.link.sendall(struct.pack('<Q', len(content)) + content)"""
+    _, there = loaded(session, write(DETECTOR.format(fit="pass", load="pass", score=body)), state=True)
+    with pytest.raises(Rejected, match="lie over one another"):
+        there(X)
+
+
+def test_shared_memory_counts(isolation: Isolation, write: Callable[[str], str]) -> None:
+    body = "import mmap, time; held = mmap.mmap(-1, 3 << 30); [held.write(bytes(1 << 24)) for _ in range(192)]; time.sleep(9)"
+    found = finding(isolation, write(DETECTOR.format(fit=body, load="pass", score="pass")))
+    assert found.verdict == "over memory", found
+
+
+def test_labels_among_the_libraries_are_out_of_reach(isolation: Isolation, write: Callable[[str], str]) -> None:
+    body = "from sklearn.datasets import load_digits; raise RuntimeError(len(load_digits().target))"
+    found = finding(isolation, write(DETECTOR.format(fit=body, load="pass", score="pass")))
+    assert "1797" not in found.message
+
+
+def test_nothing_stays_for_the_next(isolation: Isolation, write: Callable[[str], str]) -> None:
+    body = """import os, tempfile
+        place = os.path.dirname(tempfile.gettempdir())
+        for call in (lambda: os.utime(place, (7, 7)), lambda: os.setxattr(place, 'user.x', b'x'), lambda: os.chmod(place, 0o711)):
+            try:
+                call()
+            except OSError as error:
+                print(error)
+            else:
+                raise RuntimeError('done')
+        raise RuntimeError('refused: ' + str(sorted(os.listdir(tempfile.gettempdir()))))"""
+    found = finding(isolation, write(DETECTOR.format(fit=body, load="pass", score="pass")))
+    assert "refused: []" in found.message, found
+
+
+@pytest.mark.parametrize(
+    "source", ["class Mine:\n    x: int = " + "-" * 20000 + "1", "class Mine:\n    z: ClassVar[dict] = {[]: 1}"]
+)
+def test_sources_that_are_hard_to_read_have_a_verdict(tmp_path: Path, source: str) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(source, encoding="utf-8")
+    answer, _ = submit(f"{path}:Mine", grid="quick", home=tmp_path / "runs")
+    assert answer["verdict"] == "failed"
+
+
 SYSTEM_CALLS = {
     "fork": "57",
     "socket": "41, 2, 1, 0",
@@ -248,6 +335,12 @@ SYSTEM_CALLS = {
     "kill": "62, 1, 0",
     "unshare": "272, 0x10000000",
     "execve": "59, b'/bin/true', 0, 0",
+    "rt_sigqueueinfo": "129, 1, 0, 0",
+    "prlimit64": "302, 1, 7, 0, 0",
+    "fcntl": "72, 0, 8, 1",
+    "sethostname": "170, b'x', 1",
+    "memfd_create": "319, b'x', 0",
+    "setsid": "112",
 }
 
 
