@@ -87,9 +87,12 @@ def hidden_places() -> list[Path]:
     return [Path(place) / "datasets" / "data" for place in (found.submodule_search_locations or [] if found else [])]
 
 
-def carved(paths: Sequence[str], hidden: Sequence[str]) -> list[str]:
-    """Paths that allow all that these allow, without what is hidden: what lies beside it on the way down, one by one."""
-    found: set[str] = set()
+def carved(paths: Sequence[str], hidden: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Paths that allow all that these allow, without what is hidden: what lies beside it on the way down, one by one.
+
+    And the folders on the way, whose files may not be read, but listed.
+    """
+    found, passed = set[str](), set[str]()
     real = {os.path.realpath(place) for place in hidden}
     waiting, seen = [os.path.realpath(path) for path in paths], set[str]()
     while waiting:
@@ -98,10 +101,11 @@ def carved(paths: Sequence[str], hidden: Sequence[str]) -> list[str]:
             continue
         seen.add(path)
         if any(Path(place).is_relative_to(path) for place in real):
+            passed.add(path)
             waiting += [os.path.realpath(inner) for inner in Path(path).iterdir()]
         else:
             found.add(path)
-    return sorted(found)
+    return sorted(found), sorted(passed)
 
 
 class Sandbox:
@@ -117,12 +121,14 @@ class Sandbox:
         scratch = "/scratch" if inside else str(self.scratch)
         paths = readable(isolation)
         hidden = [str(place) for place in hidden_places() if place.is_dir()]
+        allowed, listed = carved(paths, hidden)
         settings = {
             "scratch": scratch,
             "limits": asdict(self.limits),
             "device": device,
             "folder": next((path for path in isolation.files if Path(path).is_dir()), ""),
-            "readable": [*carved(paths, hidden), *_DEVICES, *_PROCESS],
+            "readable": [*allowed, *_DEVICES, *_PROCESS],
+            "listed": listed,
             "packages": isolation.packages,
             "closed": [path for path in closed if path],
         }

@@ -173,7 +173,9 @@ def _child(files: list[int], settings: dict[str, Any]) -> None:
     tempfile.tempdir = None
     confine.limit(Limits(**settings["limits"]))
     confine.drop_capabilities()
-    files_ok = confine.restrict_files(read=settings["readable"], write=[scratch, "/dev/null"])
+    files_ok = confine.restrict_files(
+        read=settings["readable"], write=[scratch, "/dev/null"], listed=settings["listed"]
+    )
     calls_ok = confine.filter_calls()
     os.chdir(folder or scratch)
     if folder:

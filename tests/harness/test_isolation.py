@@ -300,7 +300,14 @@ def test_shared_memory_counts(isolation: Isolation, write: Callable[[str], str])
 def test_labels_among_the_libraries_are_out_of_reach(isolation: Isolation, write: Callable[[str], str]) -> None:
     body = "from sklearn.datasets import load_digits; raise RuntimeError(len(load_digits().target))"
     found = finding(isolation, write(DETECTOR.format(fit=body, load="pass", score="pass")))
-    assert "1797" not in found.message
+    assert "/sklearn/datasets/data" in found.message or "digits.csv.gz" in found.message
+
+
+def test_libraries_work(isolation: Isolation, write: Callable[[str], str]) -> None:
+    body = """from sklearn.decomposition import PCA; import timm
+        raise RuntimeError(PCA(2).fit(data.x.flatten(1).numpy()).n_components_)"""
+    found = finding(isolation, write(DETECTOR.format(fit=body, load="pass", score="pass")))
+    assert found.message == "RuntimeError: 2"
 
 
 def test_nothing_stays_for_the_next(isolation: Isolation, write: Callable[[str], str]) -> None:
