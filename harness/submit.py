@@ -87,14 +87,14 @@ def isolated(spec: Spec, limits: Mapping[str, Any], home: Path, *, require: bool
 
     Its files are closed to this process from now on. Raises RuntimeError where bubblewrap is required and does not work.
     """
-    from harness.isolation.sandbox import best
+    from harness.isolation import places
 
     own = Limits().changed(limits)
     if not foreign(spec):
         return None
     if sys.platform != "linux":
         raise RuntimeError("the code of a stranger can be isolated on Linux only; --trusted runs it in this process")
-    mode = best()
+    mode = places.best()
     if require and mode != "bubblewrap":
         raise RuntimeError(
             "isolation is required, but bubblewrap does not work here; install it (apt-get install bubblewrap), "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,9 @@ import torch
 from torch import Tensor
 
 from harness import registry
-from harness.isolation.endpoint import Endpoint, Remote
-from harness.isolation.errors import Ended, Rejected
+from harness.isolation.endpoint import Endpoint
+from harness.isolation.errors import Rejected
+from harness.isolation.functions import Remote
 from harness.isolation.policy import Isolation
 from harness.isolation.sandbox import Child, sandbox_for
 from harness.plan import Fitted, Pipeline, states_of
@@ -194,19 +194,6 @@ class Witnessed:
 def _parts(pipeline: Pipeline) -> Iterator[Fitted]:
     yield pipeline.victim
     yield from pipeline.parts
-
-
-@contextmanager
-def told(session: Session) -> Iterator[None]:
-    """Whatever happens inside, an ending of the session is what is raised."""
-    try:
-        yield
-    except Ended:
-        raise
-    except BaseException:
-        if session.dead is not None:
-            raise session.dead from None
-        raise
 
 
 def closed_folders(home: Path) -> list[str]:

@@ -4,108 +4,35 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import importlib.util
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
 
-import torch
 from torch import Tensor
 
 from harness import registry
 from harness.isolation.channel import Arena, Channel, Closed
-from harness.isolation.confine import RULE
 from harness.isolation.errors import Died, OverMemory, Rejected, TimedOut
-from harness.isolation.policy import Isolation, Limits
+from harness.isolation.places import DEVICES, PROCESS, carved, environment, hidden_places, readable, wrapped
+from harness.isolation.policy import Isolation
+from harness.isolation.processes import below, memory, seconds
+from harness.isolation.rules import RULE
 
 MODES = ("bubblewrap", "process")
 START = 120.0  # seconds until the nursery has imported torch
 _TAIL = 4096  # bytes of output that are kept
-_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/localtime", "/etc/alternatives")
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random", "/dev/full")
-_PROCESS = ("/proc/self", "/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/sys", "/sys/devices/system")
-
-
-@lru_cache(maxsize=1)
-def bubblewrap() -> str | None:
-    """The path of a bubblewrap that works here; None where there is none, or the kernel forbids its namespaces."""
-    found = shutil.which("bwrap") if sys.platform == "linux" else None
-    if found is None:
-        return None
-    trial = [
-        found,
-        "--unshare-all",
-        "--unshare-user",
-        "--ro-bind",
-        "/",
-        "/",
-        "--dev",
-        "/dev",
-        "--proc",
-        "/proc",
-        "true",
-    ]
-    try:
-        return found if subprocess.run(trial, capture_output=True, timeout=20, check=False).returncode == 0 else None
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-
-
-def best() -> str:
-    """The strongest mode that works here."""
-    return "bubblewrap" if bubblewrap() else "process"
-
-
-def readable(isolation: Isolation) -> list[str]:
-    """What of the file system a submission may read: interpreter, libraries, the five packages, its own files."""
-    root = registry.root()
-    ours = [str(root / name) for name in ("harness", "attacks", "defenses", "geometry", "leaderboard")]
-    interpreter = [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()]
-    paths = [*_SYSTEM, *interpreter, *ours, isolation.packages, *isolation.files]
-    found = [str(Path(path)) for path in dict.fromkeys(paths) if path and Path(path).exists()]
-    return [path for path in found if not any(path != other and Path(path).is_relative_to(other) for other in found)]
-
-
-def hidden_places() -> list[Path]:
-    """Data with labels that lie among the libraries: scikit-learn's digits are one of our data sets."""
-    found = importlib.util.find_spec("sklearn")
-    return [Path(place) / "datasets" / "data" for place in (found.submodule_search_locations or [] if found else [])]
-
-
-def carved(paths: Sequence[str], hidden: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Paths that allow all that these allow, without what is hidden: what lies beside it on the way down, one by one.
-
-    And the folders on the way, whose files may not be read, but listed.
-    """
-    found, passed = set[str](), set[str]()
-    real = {os.path.realpath(place) for place in hidden}
-    waiting, seen = [os.path.realpath(path) for path in paths], set[str]()
-    while waiting:
-        path = waiting.pop()
-        if path in real or path in seen:
-            continue
-        seen.add(path)
-        if any(Path(place).is_relative_to(path) for place in real):
-            passed.add(path)
-            waiting += [os.path.realpath(inner) for inner in Path(path).iterdir()]
-        else:
-            found.add(path)
-    return sorted(found), sorted(passed)
 
 
 class Sandbox:
@@ -127,7 +54,7 @@ class Sandbox:
             "limits": asdict(self.limits),
             "device": device,
             "folder": next((path for path in isolation.files if Path(path).is_dir()), ""),
-            "readable": [*allowed, *_DEVICES, *_PROCESS],
+            "readable": [*allowed, *DEVICES, *PROCESS],
             "listed": listed,
             "packages": isolation.packages,
             "closed": [path for path in closed if path],
@@ -143,14 +70,14 @@ class Sandbox:
             json.dumps(settings),
         ]
         if inside:
-            command = [*_wrapped(paths, hidden, self.limits, device), *command]
+            command = [*wrapped(paths, hidden, self.limits, device), *command]
         self.process = subprocess.Popen(
             command,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=_environment(scratch),
+            env=environment(scratch),
             cwd="/",
             start_new_session=True,
         )
@@ -230,11 +157,11 @@ class Sandbox:
 
     def resident(self) -> int:
         """Bytes of memory of all processes below this one that are not shared with the nursery's own."""
-        return sum(_memory(pid) for pid in _below(self.process.pid))
+        return sum(memory(pid) for pid in below(self.process.pid))
 
     def processor(self) -> float:
         """Seconds of the processor that all processes below this one have used."""
-        return sum(_seconds(pid) for pid in _below(self.process.pid))
+        return sum(seconds(pid) for pid in below(self.process.pid))
 
     def written(self) -> int:
         """Bytes in the scratch folder, where it lies outside of a namespace."""
@@ -348,68 +275,6 @@ class Child:
             self.dead = Died("its process was ended")
 
 
-def _wrapped(paths: Sequence[str], hidden: Sequence[str], limits: Limits, device: str) -> list[str]:
-    """The command line of bubblewrap: no network, no other processes, only the paths to read, only /scratch to write."""
-    command = [str(bubblewrap()), "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534"]
-    command += ["--cap-drop", "ALL", "--die-with-parent", "--new-session", "--hostname", "submission"]
-    command += ["--size", str(int(limits.files * (1 << 20))), "--tmpfs", "/scratch", "--tmpfs", "/tmp"]
-    for path in paths:
-        command += ["--ro-bind", path, path] if not Path(path).is_symlink() else ["--symlink", os.readlink(path), path]
-    for path in hidden:
-        command += ["--tmpfs", path]
-    command += ["--dev", "/dev", "--proc", "/proc", "--ro-bind-try", "/sys/devices/system", "/sys/devices/system"]
-    if device.startswith("cuda"):
-        for place in sorted(Path("/dev").glob("nvidia*")):
-            command += ["--dev-bind-try", str(place), str(place)]
-    return [*command, "--chdir", "/scratch", "--"]
-
-
-def _environment(scratch: str) -> dict[str, str]:
-    """What a submission may know of the environment: nothing of the user's."""
-    return {
-        "PATH": "/usr/bin:/bin",
-        "HOME": scratch,
-        "TMPDIR": scratch,
-        "LANG": "C.UTF-8",
-        "OMP_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
-
-
-def _below(process: int) -> list[int]:
-    """A process and all that it started, and they."""
-    found, waiting = [], [process]
-    while waiting:
-        pid = waiting.pop()
-        found.append(pid)
-        try:
-            for task in os.listdir(f"/proc/{pid}/task"):
-                waiting += map(int, Path(f"/proc/{pid}/task/{task}/children").read_text().split())
-        except (OSError, ValueError):
-            continue
-    return found
-
-
-def _memory(pid: int) -> int:
-    """Resident memory less what is mapped from files, in bytes."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return 0
-    return sum(int(line.split()[1]) << 10 for line in lines if line.startswith(("RssAnon:", "RssShmem:")))
-
-
-def _seconds(pid: int) -> float:
-    """Seconds of the processor of a process, all its threads and the processes that it has outlived."""
-    try:
-        ended = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[13:15]
-        return sum(map(int, ended)) / os.sysconf("SC_CLK_TCK") + time.clock_gettime((~pid << 3) | 2)
-    except OSError:
-        return 0.0
-
-
 _running: dict[tuple[Isolation, str, tuple[str, ...]], Sandbox] = {}
 
 
@@ -429,8 +294,3 @@ def close_all() -> None:
     """End every nursery of this process."""
     while _running:
         _running.popitem()[1].close()
-
-
-def tensors_of(state: Any) -> bool:
-    """Whether something is a state."""
-    return isinstance(state, dict) and all(isinstance(value, torch.Tensor) for value in state.values())

@@ -22,10 +22,11 @@ import torch
 from torch import Tensor
 
 from harness import registry
-from harness.isolation import confine
+from harness.isolation import confine, rules
 from harness.isolation.channel import Arena, Channel, Closed
 from harness.isolation.endpoint import Endpoint
 from harness.isolation.policy import Limits
+from harness.isolation.system_calls import filter_calls
 from harness.isolation.tampering import Snapshot
 from harness.loading import Loader, seeded
 from harness.plan import Fitted, Pipeline
@@ -114,7 +115,7 @@ class Submission:
         changed = self.snapshot.changed()
         if changed and changed not in self.told:
             self.told.add(changed)
-            confine.report(f"replaces {changed}")
+            rules.report(f"replaces {changed}")
 
 
 def nursery(control: socket.socket, settings: dict[str, Any]) -> None:
@@ -176,20 +177,20 @@ def _child(files: list[int], settings: dict[str, Any]) -> None:
     files_ok = confine.restrict_files(
         read=settings["readable"], write=[scratch, "/dev/null"], listed=settings["listed"]
     )
-    calls_ok = confine.filter_calls()
+    calls_ok = filter_calls()
     os.chdir(folder or scratch)
     if folder:
         sys.path.insert(0, folder)
     if settings["packages"]:
         sys.path.append(settings["packages"])
-    confine.watch(own=scratch, closed=settings["closed"], given=settings["readable"])
+    rules.watch(own=scratch, closed=settings["closed"], given=settings["readable"])
     submission = Submission(settings["device"])
     names = ("give", "describe", "fit", "defense", "classifier", "network", "perturb", "farewell")
     serves = {name: getattr(submission, name) for name in names}
     layers = ["limits", *(["landlock"] if files_ok else []), *(["seccomp"] if calls_ok else [])]
     endpoint = Endpoint(pipe, serves, settings["device"])
     endpoint.serves |= {"layers": lambda: layers, "kept": lambda: len(endpoint.kept)}
-    endpoint.rules = confine.broken
+    endpoint.rules = rules.broken
     with contextlib.suppress(Closed):
         endpoint.listen()
 

@@ -201,7 +201,7 @@ def submit(path: Path, home: Path, *, mode: str = "") -> tuple[dict[str, object]
     """The answer of the command line, the seconds, and the end of what it said."""
     program = "from harness.cli import main; import sys; sys.exit(main())"
     if mode:
-        program = f"from harness.isolation import sandbox; sandbox.best = lambda: {mode!r}; " + program
+        program = f"from harness.isolation import places; places.best = lambda: {mode!r}; " + program
     command = [
         sys.executable,
         "-c",

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.check import Finding, check
 from harness.draws import CounterDraws
-from harness.isolation import confine, sandbox
+from harness.isolation import places, rules
 from harness.isolation.codec import pack, unpack
 from harness.isolation.errors import Died, Rejected, TimedOut
 from harness.isolation.policy import Isolation, Limits
@@ -90,7 +90,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=["bubblewrap", "process"])
 def isolation(request: pytest.FixtureRequest, folder: Path) -> Isolation:
     """Each mode that works here."""
-    if request.param == "bubblewrap" and not sandbox.bubblewrap():
+    if request.param == "bubblewrap" and not places.bubblewrap():
         pytest.skip("bubblewrap is not installed, or the kernel forbids it")
     return Isolation(request.param, LIMITS, files=(str(folder),))
 
@@ -437,7 +437,7 @@ def test_values_come_back_as_they_were() -> None:
     ],
 )
 def test_rules(event: str, arguments: tuple[object, ...], rule: str | None) -> None:
-    found = confine.rule_of(event, arguments, own="/own", closed=["/closed"], given=["/closed/given"])
+    found = rules.rule_of(event, arguments, own="/own", closed=["/closed"], given=["/closed/given"])
     assert found == rule
 
 

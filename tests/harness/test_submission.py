@@ -126,9 +126,9 @@ def test_what_is_no_defense_fails(tmp_path: Path, body: str) -> None:
 
 
 def test_isolation_that_is_required(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.isolation import sandbox
+    from harness.isolation import places
 
-    monkeypatch.setattr(sandbox, "best", lambda: "process")
+    monkeypatch.setattr(places, "best", lambda: "process")
     path = new.defense("mine", tmp_path)[0]
     with pytest.raises(RuntimeError, match="apt-get install bubblewrap"):
         submit(str(path), grid="quick", changes=SMALL, home=tmp_path / "runs", require_isolation=True)
