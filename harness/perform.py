@@ -173,7 +173,7 @@ def observe(task: Task, loader: Loader) -> tuple[pd.DataFrame, Facts]:
         threat = (task.attempt.norm, epsilon)
         if len(rows):
             frame = _attacked(system, data[rows], x_adv[rows], threat, draws=draws[rows], number=number)
-            if loader.sessions and not system.random:
+            if loader.sessions and not system.random and task.attempt.knowledge == "adaptive":
                 _stays_broken(frame, crafted[f"found.{place}"][rows])
             loss = crafted.get(f"note.loss.{place}")
             frame["loss"] = float("nan") if loss is None else loss[rows].double().repeat(number).cpu().numpy()

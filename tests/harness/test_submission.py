@@ -64,7 +64,9 @@ def test_a_new_defense_passes_its_test_and_is_scored(tmp_path: Path, monkeypatch
     assert done.returncode == 0, done.stdout
     card = place / "submission.yaml"
     card.write_text(card.read_text().replace("# robust_accuracy: 0.50", "robust_accuracy: 0.50"), encoding="utf-8")
-    answer, result = submit(str(place), grid="quick", changes=SMALL, home=tmp_path / "runs", track=False)
+    oblivious = {"norm": "linf", "epsilons": [0.3], "knowledge": ["oblivious"], "attacks": ["pgd"]}
+    changes = SMALL | {"threats": [*SMALL["threats"], oblivious]}  # what breaks the victim need not break the system
+    answer, result = submit(str(place), grid="quick", changes=changes, home=tmp_path / "runs", track=False)
     assert answer["verdict"] == "scored", answer
     assert result is not None
     record = next(r for r in result.records if r["defense"] == "defense.py:MyGreatDefense")
