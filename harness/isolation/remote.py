@@ -146,7 +146,7 @@ class Witness:
 
     def saw(self, function: Remote, arguments: tuple[Any, ...], answer: Any) -> None:
         """An answer was given; now and then, more and more rarely, an earlier question is asked again."""
-        if not isinstance(answer, Tensor) or function.method or function.mode:
+        if not isinstance(answer, Tensor) or not len(answer) or function.method or function.mode:
             return
         self.asked += 1
         if len(self.kept) < self.MOST and self.asked & (self.asked - 1) == 0:

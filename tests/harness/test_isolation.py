@@ -381,6 +381,13 @@ def test_an_answer_that_changes_between_questions(session: Session, write: Calla
         _ = [there(X) for _ in range(20)]
 
 
+def test_no_inputs_have_no_answers(session: Session, write: Callable[[str], str]) -> None:
+    _, there = loaded(session, write(DETECTOR.format(fit="pass", load="pass", score="pass")), state=True)
+    for _ in range(8):
+        assert there(X[:0]).shape == (0,)
+    session.end()
+
+
 def test_after_its_end_nothing_is_answered(session: Session, write: Callable[[str], str]) -> None:
     _, there = loaded(
         session, write(DETECTOR.format(fit="pass", load="pass", score="import os; os._exit(3)")), state=True
