@@ -51,14 +51,18 @@ def digest(record: Record) -> str:
 def system_run(record: Record) -> Content:
     """The run of a system; its description comes once its cells have runs, see `system_note`."""
     metrics = record["metrics"]
-    tags = _axes(record) | {
-        "level": "system",
-        "flags": ", ".join(warnings(record)) or "none",
-        "headline": threat(record["headline"]),
-        "identity": identity(record),
-        "content": digest(record),
-        "created": str(record["created"]),
-    }
+    tags = (
+        _axes(record)
+        | _submitted(record)
+        | {
+            "level": "system",
+            "flags": ", ".join(warnings(record)) or "none",
+            "headline": threat(record["headline"]),
+            "identity": identity(record),
+            "content": digest(record),
+            "created": str(record["created"]),
+        }
+    )
     params = {f"{p['name']}/{k}": str(v) for p in record.get("parts", []) for k, v in p["parameters"].items()}
     params |= {"inputs": str(record["inputs"]), "command": str(record["command"])}
     robust = metrics.get("robust_accuracy") or {}
@@ -101,6 +105,15 @@ def cell_run(record: Record, cell: Record) -> Content:
     tags = _axes(record) | axes | {"level": "cell"}
     name = f"{short(cell['attack'], 30)} {threat(cell)}"
     return Content(name, {k: v[:TAG] for k, v in tags.items()}, metrics=_finite(numbers))
+
+
+def _submitted(record: Record) -> dict[str, str]:
+    """What a submission's author says of it, and where its code ran, as tags; nothing for shipped defenses."""
+    told = record.get("submission") or {}
+    claims = {f"claimed_{name}": f"{100 * float(value):.1f} %" for name, value in (told.get("claimed") or {}).items()}
+    words = {name: str(told[name]) for name in ("name", "paper", "isolation") if told.get(name)}
+    authors = {"authors": ", ".join(map(str, told["authors"]))} if told.get("authors") else {}
+    return {f"submission.{name}": value for name, value in (words | authors | claims).items()}
 
 
 def _axes(record: Record) -> dict[str, str]:

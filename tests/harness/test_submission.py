@@ -198,3 +198,16 @@ def test_a_file_that_is_no_safetensors(tmp_path: Path) -> None:
         submit_examples("none", tmp_path / "found", grid="quick", changes=SMALL, home=tmp_path / "runs")
     with pytest.raises(FileNotFoundError):
         submit_examples("none", tmp_path / "nothing", grid="quick", changes=SMALL, home=tmp_path / "runs")
+
+
+def test_what_an_author_says_is_in_mlflow_as_tags() -> None:
+    from harness import tracked
+
+    told = {"name": "Mine", "authors": ["A", "B"], "claimed": {"robust_accuracy": 0.5}, "isolation": "bubblewrap"}
+    assert tracked._submitted({"submission": told}) == {
+        "submission.name": "Mine",
+        "submission.authors": "A, B",
+        "submission.claimed_robust_accuracy": "50.0 %",
+        "submission.isolation": "bubblewrap",
+    }
+    assert tracked._submitted({"submission": None}) == {}
