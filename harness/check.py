@@ -5,7 +5,9 @@ They run on a small victim fitted to the bundled digits, in seconds; each findin
 
 from __future__ import annotations
 
+import atexit
 import math
+import shutil
 import tempfile
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -160,7 +162,9 @@ def _stage() -> _Stage:
     from harness.execute import attempt
 
     grid = api.read_grid({**_GRID})
-    store = Store(Path(tempfile.mkdtemp(prefix="harness-check-")) / "store")
+    folder = tempfile.mkdtemp(prefix="harness-check-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    store = Store(Path(folder) / "store")
     plan = Plan(grid)
     victim = fitted(plan, grid.victims[0], grid.datasets[0])
     loader = Loader(store)
