@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import cross_entropy
 
 from defenses._craft import budget_of
+from defenses._fine_tuning import order, trainable, triangle
 from harness.progress import steps
 from harness.types import Attack, Network, Spec, Split, State, View
 
@@ -42,13 +41,13 @@ class AdversarialTraining:
 
     def fit(self, data: Split, *, victim: Network, attack: Attack) -> State:
         """The weights of the trained network; inputs come in random order, epoch after epoch."""
-        network = _copy(victim)
+        network = trainable(victim, "adversarial_training")
         if not self.warm_start:
             _start_anew(network)
         budget, view = budget_of(attack, self.norm, self.epsilon), View.of(network)
         optimizer = torch.optim.Adam(network.parameters())
-        order = _order(len(data), self.batch_size, self.updates)
-        for update, rows in enumerate(steps(order, "adversarial training", self.updates)):
+        batches = steps(order(len(data), self.batch_size, self.updates), "adversarial training", self.updates)
+        for update, rows in enumerate(batches):
             batch = data[rows.to(data.y.device)]
             network.eval().requires_grad_(False)
             x, attacked = (
@@ -60,39 +59,17 @@ class AdversarialTraining:
                 found = attack.perturb(view, attacked.x, attacked.y, budget, draws).detach()
                 x = torch.cat([x[: len(batch) - len(attacked)], found])
             network.train().requires_grad_(True)
-            optimizer.param_groups[0]["lr"] = self._rate(update)
+            optimizer.param_groups[0]["lr"] = self.learning_rate * triangle(update, self.updates)
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(cross_entropy(network(x), batch.y))
             optimizer.step()
         return {name: value.detach().clone().contiguous() for name, value in network.state_dict().items()}
 
-    def _rate(self, update: int) -> float:
-        """Learning rate of one update: a triangle with its top after a fifth of them."""
-        rising, falling = (update + 1) / (0.2 * self.updates), (self.updates - update) / (0.8 * self.updates)
-        return self.learning_rate * min(rising, falling, 1.0)
-
     def load(self, state: State, *, victim: Network, attack: Attack) -> Network:
         """The victim's network with the trained weights."""
-        network = _copy(victim)
+        network = trainable(victim, "adversarial_training")
         network.load_state_dict(state)
         return cast("Network", network.eval().requires_grad_(False))
-
-
-def _order(number: int, size: int, updates: int) -> Iterator[Tensor]:
-    """Rows of each batch: epochs in random order, one after the other."""
-    waiting = torch.empty(0, dtype=torch.long)
-    for _ in range(updates):
-        while len(waiting) < min(size, number):
-            waiting = torch.cat([waiting, torch.randperm(number)])
-        yield waiting[:size]
-        waiting = waiting[size:]
-
-
-def _copy(victim: Network) -> nn.Module:
-    """A copy of the victim that may be trained."""
-    if not isinstance(victim, nn.Module):
-        raise TypeError(f"adversarial_training trains a torch.nn.Module; this victim is a {type(victim).__name__}")
-    return copy.deepcopy(victim)
 
 
 def _start_anew(network: nn.Module) -> None:

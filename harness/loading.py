@@ -64,7 +64,9 @@ class Loader:
         if isolation not in self.sessions:
             from harness.isolation.remote import Session, closed_folders
 
-            self.sessions[isolation] = Session(isolation, self.device, self.state, closed_folders(self.store.folder))
+            self.sessions[isolation] = Session(
+                isolation, self.device, self.state, closed_folders(self.store.folder.parent)
+            )
         return self.sessions[isolation]
 
     def end(self, *, well: bool = True) -> None:

@@ -64,9 +64,9 @@ class Store:
         """Write a result and then its record. A dict of tensors, a DataFrame, or a JSON-able value."""
         form, content = _encode(result)
         digest = hashlib.sha256(content).hexdigest()
-        self._write(self._path(key, form), content)
+        write_whole(self._path(key, form), content)
         whole = {**record, "key": key, "form": form, "sha256": digest, "bytes": len(content)}
-        self._write(self._path(key, "json"), json.dumps(whole, sort_keys=True).encode())
+        write_whole(self._path(key, "json"), json.dumps(whole, sort_keys=True).encode())
 
     def get(self, key: str, *, device: str = "cpu") -> Any:
         """The result under a key; raises Missing if there is none, Corrupted if its content changed."""
@@ -94,7 +94,7 @@ class Store:
 
     def fail(self, key: str, failure: Mapping[str, Any]) -> None:
         """Record why a task failed; it does not count as done."""
-        self._write(self.folder / "failed" / f"{key}.json", json.dumps(failure).encode())
+        write_whole(self.folder / "failed" / f"{key}.json", json.dumps(failure).encode())
 
     def failure(self, key: str) -> dict[str, Any] | None:
         """Why a task failed when it was last tried, or None."""
@@ -110,15 +110,16 @@ class Store:
     def _path(self, key: str, form: str) -> Path:
         return self.folder / key[:2] / f"{key}.{'data.json' if form == 'value' else form}"
 
-    def _write(self, path: Path, content: bytes) -> None:
-        """Write to a temporary name beside the file, then rename; a full disk leaves nothing half-written under the name."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write to a temporary name beside the file, then rename; a full disk leaves nothing half-written under the name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _encode(result: Any) -> tuple[str, bytes]:

@@ -6,8 +6,8 @@ The code of a file runs in processes of its own (harness.isolation); every submi
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,26 +46,18 @@ def submit(
     `Limits`. Raises FileNotFoundError or ValueError if the file, the class or the grid cannot be read, RuntimeError where the
     isolation that is required cannot be had.
     """
-    folder = api.home_folder(home)
-    defense = named(defense)
-    try:
-        (spec,) = parse("defense", defense)
-        role(spec)
-    except (ValueError, TypeError, RecursionError, MemoryError) as error:
-        if ".py" not in defense:
-            raise
-        return _verdict(Path(defense.partition(".py:")[0]).name, "failed", str(error), None), None
-    name = label(spec)
     beside = ["none", "adversarial_training"] if size in (None, "official") else ["none"]
-    api.read_grid(grid, size=size, changes={"defenses": beside, **dict(changes or {})})
-    isolation = None if trusted else isolated(spec, limits or {}, folder, require=require_isolation)
-    if trusted:
-        trust(spec)
-    read = api.read_grid(grid, size=size, changes={"defenses": [*beside, defense], **dict(changes or {})})
-    read = replace(read, isolation=isolation)
-    broken = next((f for f in check.check(defense, kind="defense", isolation=isolation) if not f.passed), None)
-    if broken is not None:
-        return _verdict(name, broken.verdict, reason_of(broken), isolation), None
+    rules = Rules(trusted, require_isolation, dict(limits or {}))
+
+    def reads(defenses: list[Any]) -> Grid:
+        return api.read_grid(grid, size=size, changes={"defenses": defenses, **dict(changes or {})})
+
+    try:
+        entry = admitted("defense", defense, rules, api.home_folder(home), lambda: reads(list(beside)))
+    except Refused as refused:
+        return _verdict(refused.name, refused.verdict, str(refused), refused.isolation), None
+    name, isolation = label(entry.spec), entry.isolation
+    read = replace(reads([*beside, entry.text]), isolation=isolation)
     result = api.run(read, home=home, **options)
     record = next((r for r in result.records if r["defense"] == name), None)
     if record is None or not record["complete"]:
@@ -80,6 +72,58 @@ def submit(
     if read.size == "official" and verdict["rank"] <= CONFIRMED and more:
         verdict["confirmation"] = _confirmed(name, read, home, options)
     return verdict, result
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How far a stranger's code is trusted: run here; refused where bubblewrap does not work; changes of `Limits`."""
+
+    trusted: bool = False
+    require_isolation: bool = False
+    limits: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A part that may be scored: as a grid's line has it, as a Spec, and where it runs."""
+
+    text: str
+    spec: Spec
+    isolation: Isolation | None
+
+
+class Refused(Exception):
+    """A part that is not scored: the verdict, with its reason as message."""
+
+    def __init__(self, name: str, verdict: str, reason: str, isolation: Isolation | None = None) -> None:
+        super().__init__(reason)
+        self.name, self.verdict, self.isolation = name, verdict, isolation
+
+
+def admitted(kind: str, text: str, rules: Rules, home: Path, reads: Callable[[], Grid]) -> Entry:
+    """A part that can be read and keeps the contract; raises Refused for one that does not.
+
+    reads: reads the grid without the part, as the user's mistakes are said before anything takes long.
+    """
+    text = named(text)
+    try:
+        (spec,) = parse(kind, text)
+        if kind == "defense":
+            role(spec)
+    except (ValueError, TypeError, RecursionError, MemoryError) as error:
+        if ".py" not in text:
+            raise
+        raise Refused(Path(text.partition(".py:")[0]).name, "failed", str(error)) from None
+    reads()
+    if rules.trusted:
+        trust(spec)
+        isolation = None
+    else:
+        isolation = isolated(spec, rules.limits, home, require=rules.require_isolation)
+    broken = next((f for f in check.check(text, kind=kind, isolation=isolation) if not f.passed), None)
+    if broken is not None:
+        raise Refused(label(spec), broken.verdict, reason_of(broken), isolation)
+    return Entry(text, spec, isolation)
 
 
 def isolated(spec: Spec, limits: Mapping[str, Any], home: Path, *, require: bool = False) -> Isolation | None:

@@ -9,15 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from harness import api, check
+from harness import api
 from harness.contributions import contributions
 from harness.data import Data, key_of
 from harness.grid import Grid, norms_of
 from harness.isolation.errors import ENDINGS
 from harness.rank import robustness
 from harness.spec import build, label, parse
-from harness.submission import named
-from harness.submit import isolated, reason_of, trust
+from harness.submit import Refused, Rules, admitted
 from harness.types import Spec
 
 
@@ -37,22 +36,16 @@ def submit_attack(
 
     Its inputs count in the worst case of every system as any attack's do. Raises as `submit` does.
     """
-    folder = api.home_folder(home)
-    attack = named(attack)
+
+    def reads() -> Grid:
+        return api.read_grid(grid, size=size, changes=changes)
+
+    rules = Rules(trusted, require_isolation, dict(limits or {}))
     try:
-        (spec,) = parse("attack", attack)
-    except (ValueError, TypeError, RecursionError, MemoryError) as error:
-        if ".py" not in attack:
-            raise
-        return _verdict(Path(attack.partition(".py:")[0]).name, "failed", str(error)), None
-    read = api.read_grid(grid, size=size, changes=changes)
-    isolation = None if trusted else isolated(spec, limits or {}, folder, require=require_isolation)
-    if trusted:
-        trust(spec)
-    broken = next((f for f in check.check(attack, kind="attack", isolation=isolation) if not f.passed), None)
-    if broken is not None:
-        return _verdict(label(spec), broken.verdict, reason_of(broken)), None
-    return _scored(spec, replace(with_attack(read, spec), isolation=isolation), home, options)
+        entry = admitted("attack", attack, rules, api.home_folder(home), reads)
+    except Refused as refused:
+        return _verdict(refused.name, refused.verdict, str(refused)), None
+    return _scored(entry.spec, replace(with_attack(reads(), entry.spec), isolation=entry.isolation), home, options)
 
 
 def submit_examples(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor
 
 from harness import progress
+from harness.store import write_whole
 from harness.types import Checkpoint
 
 SECONDS = 30.0  # between two saved states
@@ -151,13 +150,7 @@ def write(path: Path, state: Mapping[str, Any]) -> None:
     tensors: list[Tensor] = []
     structure = json.dumps(_packed(state, tensors))
     content = save({str(place): tensor for place, tensor in enumerate(tensors)}, {"structure": structure})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, content)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -51,19 +51,32 @@ def best() -> str:
 
 
 def readable(isolation: Isolation) -> list[str]:
-    """What of the file system a submission may read: interpreter, libraries, the five packages, its own files."""
+    """What of the file system a submission may read: interpreter, libraries, the five packages, its own files.
+
+    Not the packages that it requires: they lie in the run folder, which is hidden from it.
+    """
     root = registry.root()
     ours = [str(root / name) for name in ("harness", "attacks", "defenses", "geometry", "leaderboard")]
     interpreter = [sys.prefix, sys.base_prefix, *sysconfig.get_paths().values()]
-    paths = [*_SYSTEM, *interpreter, *ours, isolation.packages, *isolation.files]
+    paths = [*_SYSTEM, *interpreter, *ours, *isolation.files]
     found = [str(Path(path)) for path in dict.fromkeys(paths) if path and Path(path).exists()]
     return [path for path in found if not any(path != other and Path(path).is_relative_to(other) for other in found)]
 
 
-def hidden_places() -> list[Path]:
-    """Data with labels that lie among the libraries: scikit-learn's digits are one of our data sets."""
+def hidden_places(paths: Sequence[str], closed: Sequence[str]) -> list[str]:
+    """What lies below readable paths and may not be read: closed folders, and labels among the libraries.
+
+    Scikit-learn's digits are one of our data sets.
+    """
     found = importlib.util.find_spec("sklearn")
-    return [Path(place) / "datasets" / "data" for place in (found.submodule_search_locations or [] if found else [])]
+    libraries = found.submodule_search_locations or [] if found else []
+    places = [*closed, *(os.path.join(place, "datasets", "data") for place in libraries)]
+    real = [os.path.realpath(path) for path in paths]
+    return [
+        place
+        for place in dict.fromkeys(os.path.realpath(place) for place in places if place)
+        if os.path.isdir(place) and any(Path(place).is_relative_to(path) for path in real)
+    ]
 
 
 def carved(paths: Sequence[str], hidden: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -87,7 +100,9 @@ def carved(paths: Sequence[str], hidden: Sequence[str]) -> tuple[list[str], list
     return sorted(found), sorted(passed)
 
 
-def wrapped(paths: Sequence[str], hidden: Sequence[str], limits: Limits, device: str) -> list[str]:
+def wrapped(
+    paths: Sequence[str], hidden: Sequence[str], given: Sequence[str], limits: Limits, device: str
+) -> list[str]:
     """The command line of bubblewrap: no network, no other processes, only the paths to read, only /scratch to write."""
     command = [str(bubblewrap()), "--unshare-all", "--unshare-user", "--uid", "65534", "--gid", "65534"]
     command += ["--cap-drop", "ALL", "--die-with-parent", "--new-session", "--hostname", "submission"]
@@ -96,6 +111,8 @@ def wrapped(paths: Sequence[str], hidden: Sequence[str], limits: Limits, device:
         command += ["--ro-bind", path, path] if not Path(path).is_symlink() else ["--symlink", os.readlink(path), path]
     for path in hidden:
         command += ["--tmpfs", path]
+    for path in given:
+        command += ["--ro-bind", path, path]
     command += ["--dev", "/dev", "--proc", "/proc", "--ro-bind-try", "/sys/devices/system", "/sys/devices/system"]
     if device.startswith("cuda"):
         for place in sorted(Path("/dev").glob("nvidia*")):

@@ -47,14 +47,14 @@ class Sandbox:
         inside = isolation.mode == "bubblewrap"
         scratch = "/scratch" if inside else str(self.scratch)
         paths = readable(isolation)
-        hidden = [str(place) for place in hidden_places() if place.is_dir()]
+        hidden, given = hidden_places(paths, closed), [isolation.packages] if isolation.packages else []
         allowed, listed = carved(paths, hidden)
         settings = {
             "scratch": scratch,
             "limits": asdict(self.limits),
             "device": device,
             "folder": next((path for path in isolation.files if Path(path).is_dir()), ""),
-            "readable": [*allowed, *DEVICES, *PROCESS],
+            "readable": [*allowed, *given, *DEVICES, *PROCESS],
             "listed": listed,
             "packages": isolation.packages,
             "closed": [path for path in closed if path],
@@ -70,7 +70,7 @@ class Sandbox:
             json.dumps(settings),
         ]
         if inside:
-            command = [*wrapped(paths, hidden, self.limits, device), *command]
+            command = [*wrapped(paths, hidden, given, self.limits, device), *command]
         self.process = subprocess.Popen(
             command,
             pass_fds=[theirs.fileno()],

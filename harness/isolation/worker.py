@@ -32,6 +32,7 @@ from harness.loading import Loader, seeded
 from harness.plan import Fitted, Pipeline
 from harness.spec import build
 from harness.store import Missing, Store
+from harness.training import wanted
 from harness.types import Spec, Split, State
 
 
@@ -74,8 +75,11 @@ class Submission:
         inputs = self.loader.inputs(part)
         if pipeline is not None:
             inputs["victim"] = self.loader.classifier(pipeline)
+        fit = build(part.spec).fit
+        if wanted(fit):
+            inputs["training"] = None  # nothing of it is kept from one process to the next
         with seeded(key):
-            state = build(part.spec).fit(data, **inputs)
+            state = fit(data, **inputs)
         self.unchanged()
         if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
             raise TypeError(f"fit gives {type(state).__name__}; expected a dict of tensors")

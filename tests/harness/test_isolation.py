@@ -17,14 +17,14 @@ from harness.check import Finding, check
 from harness.draws import CounterDraws
 from harness.isolation import places, rules
 from harness.isolation.codec import pack, unpack
-from harness.isolation.errors import Died, Rejected, TimedOut
+from harness.isolation.errors import Died, Rejected, SubmissionError, TimedOut
 from harness.isolation.policy import Isolation, Limits
 from harness.isolation.remote import Session
 from harness.plan import Fitted, Pipeline
 from harness.spec import build, parse
 from harness.submit import submit
 from harness.system import Loaded, System
-from harness.types import Outputs, Spec
+from harness.types import Outputs, Spec, Split
 from harness.views import through
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="isolation is Linux's")
@@ -301,6 +301,31 @@ def test_labels_among_the_libraries_are_out_of_reach(isolation: Isolation, write
     body = "from sklearn.datasets import load_digits; raise RuntimeError(len(load_digits().target))"
     found = finding(isolation, write(DETECTOR.format(fit=body, load="pass", score="pass")))
     assert "/sklearn/datasets/data" in found.message or "digits.csv.gz" in found.message
+
+
+@pytest.mark.parametrize("mode", ["bubblewrap", "process"])
+def test_a_run_folder_inside_the_submission_is_hidden(tmp_path: Path, mode: str) -> None:
+    """Its own folder may be read, and the packages that it requires, but not the results that lie in it."""
+    if mode == "bubblewrap" and not places.bubblewrap():
+        pytest.skip("bubblewrap is not installed, or the kernel forbids it")
+    packages = tmp_path / "runs" / "environments" / "a"
+    packages.mkdir(parents=True)
+    (packages / "required.py").write_text("value = 3")
+    (tmp_path / "runs" / "record.json").write_text("labels")
+    (tmp_path / "beside.py").write_text("value = 4")
+    body = f"""import ctypes, beside, required
+        got = ctypes.CDLL(None).open({str(tmp_path / "runs" / "record.json").encode()!r}, 0)
+        raise RuntimeError((got, beside.value, required.value))"""
+    part = tmp_path / "part.py"
+    part.write_text(HEAD + textwrap.dedent(DETECTOR.format(fit=body, load="pass", score="pass")), encoding="utf-8")
+    (spec,) = parse("defense", f"{part}:Mine")
+    isolation = Isolation(mode, LIMITS, packages=str(packages), files=(str(tmp_path),))
+    made = Session(isolation, "cpu", lambda part: VICTIM, [str(tmp_path / "runs")])
+    (mlp,) = parse("victim", {"mlp": {"epochs": 1, "width": 8}})
+    context = Pipeline(Spec.of("dataset", "digits"), Fitted(mlp, "victim", True))
+    with pytest.raises(SubmissionError, match=r"RuntimeError: \(-1, 4, 3\)"):
+        made.fit(Fitted(spec, "part", True), context, "key", Split(X, torch.arange(6), torch.arange(6), 10))
+    made.abandon()
 
 
 def test_libraries_work(isolation: Isolation, write: Callable[[str], str]) -> None:

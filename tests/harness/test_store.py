@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from harness import store as stores
 from harness.store import Corrupted, Missing, Store
 
 KEY = "ab" * 16
@@ -93,14 +94,14 @@ def test_a_damaged_record_is_no_record(store: Store, content: bytes) -> None:
 
 def test_half_written_is_not_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that dies between data and record, or in the middle of a file, leaves no result."""
-    whole = Store._write
+    whole = stores.write_whole
 
-    def dies_before_the_record(self: Store, path: Path, content: bytes) -> None:
+    def dies_before_the_record(path: Path, content: bytes) -> None:
         if path.name == f"{KEY}.json":
             raise SystemExit
-        whole(self, path, content)
+        whole(path, content)
 
-    monkeypatch.setattr(Store, "_write", dies_before_the_record)
+    monkeypatch.setattr(stores, "write_whole", dies_before_the_record)
     with pytest.raises(SystemExit):
         store.put(KEY, RESULTS["parquet"], {})
     assert store.record(KEY) is None
