@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.pairs import better, cutoff, student_p
 from harness.types import Interval, Threat
 
 if TYPE_CHECKING:
@@ -135,7 +137,8 @@ def one_sided(more: int, less: int) -> float:
 def paired(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> tuple[float, float]:
     """Mean difference a - b over the inputs that both hold a value for, and its p.
 
-    Exact McNemar for 0 and 1, paired t for probabilities; (n,) each, nan where an input was not observed.
+    Exact McNemar for 0 and 1, paired t for probabilities; (n,) each, nan where an input was not observed. p is 1 where
+    nothing can be told: no input in common, or a single one with a probability.
     """
     both = ~(np.isnan(a) | np.isnan(b))
     if not both.any():
@@ -144,22 +147,16 @@ def paired(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> tuple[float, flo
     difference = x - y
     if bool(((x == 0) | (x == 1)).all() and ((y == 0) | (y == 1)).all()):
         return float(difference.mean()), mcnemar(int((difference > 0).sum()), int((difference < 0).sum()))
-    from scipy import stats
-
-    if np.allclose(x, y):
-        return float(difference.mean()), 1.0
-    return float(difference.mean()), float(stats.ttest_rel(x, y).pvalue)
+    mean = float(difference.mean())
+    spread = float(((difference - mean) ** 2).sum())
+    return mean, 1.0 if np.allclose(x, y) else float(student_p(mean, spread, len(x)))
 
 
 def holm(p_values: Sequence[float]) -> list[bool]:
     """Which hypotheses are rejected at 5 % in the family (Holm 1979)."""
-    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
-    rejected = [False] * len(p_values)
-    for place, i in enumerate(order):
-        if p_values[i] >= SIGNIFICANCE / (len(p_values) - place):
-            break
-        rejected[i] = True
-    return rejected
+    family = np.asarray(p_values, dtype=float)
+    limit = cutoff(family, np.ones(len(family), dtype=int), hypotheses=len(family), level=SIGNIFICANCE)
+    return [bool(p <= limit) for p in family]
 
 
 @dataclass(frozen=True)
@@ -229,19 +226,28 @@ def implausible(record: Mapping[str, Any], peers: Sequence[Mapping[str, Any]]) -
     From a detector robust at epsilon follows a classifier robust at epsilon / 2, if an inefficient one: such a detector
     asks for scrutiny. Source: Tramer 2022, "Detecting adversarial examples is (nearly) as hard as classifying them".
     """
-    head, name = record["headline"], "implausible"
-    half = [
+    return _implausible(record, _best_at_half(record["headline"], peers))
+
+
+def _best_at_half(head: Mapping[str, Any], peers: Sequence[Mapping[str, Any]]) -> tuple[str, Mapping[str, Any]] | None:
+    """The classifier that is best at half of the headline's epsilon, with its robust accuracy there."""
+    half = (
         (peer["defense"], threat["robust_accuracy"])
         for peer in peers
-        for threat in peer.get("threats") or []
         if "detector" not in (peer.get("roles") or [])
-        and (threat["norm"], threat["knowledge"]) == (head["norm"], head["knowledge"])
+        for threat in peer.get("threats") or []
+        if (threat["norm"], threat["knowledge"]) == (head["norm"], head["knowledge"])
         and math.isclose(threat["epsilon"], head["epsilon"] / 2, rel_tol=1e-6)
-    ]
+    )
+    return max(half, key=lambda pair: float(pair[1]["value"]), default=None)
+
+
+def _implausible(record: Mapping[str, Any], rival: tuple[str, Mapping[str, Any]] | None) -> dict[str, Any]:
+    head, name = record["headline"], "implausible"
     flag: dict[str, Any] = {"name": name, "fired": None, "value": None, "evidence": {}, "severity": "info"}
-    if not half:
+    if rival is None:
         return flag | {"text": f"not evaluated: no classifier was attacked at half of epsilon, {head['epsilon'] / 2:g}"}
-    defense, best = max(half, key=lambda pair: float(pair[1]["value"]))
+    defense, best = rival
     own = record["metrics"]["robust_accuracy"]
     difference = own["value"] - best["value"]
     text = (
@@ -253,25 +259,23 @@ def implausible(record: Mapping[str, Any], peers: Sequence[Mapping[str, Any]]) -
     return flag | {"fired": fired, "value": difference, "text": text, "evidence": evidence}
 
 
-def _doubted(record: Mapping[str, Any], peers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The record with the flag that needs other rows, where it is a detector's."""
-    if "detector" not in (record.get("roles") or []):
-        return record
-    return {**record, "flags": [*(record.get("flags") or []), implausible(record, peers)]}
+def _doubted(members: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The records of a group, detectors with the flag that needs other rows."""
+    detects = ["detector" in (member.get("roles") or []) for member in members]
+    if not any(detects):
+        return list(members)
+    rival = _best_at_half(members[0]["headline"], members)
+    return [
+        {**member, "flags": [*(member.get("flags") or []), _implausible(member, rival)]} if detector else member
+        for member, detector in zip(members, detects, strict=True)
+    ]
 
 
 def _ranked(members: Sequence[Mapping[str, Any]]) -> list[Ranked]:
-    members = [_doubted(member, members) for member in members]
-    robust = _robust(members)
-    pairs = [(i, j) for i in range(len(members)) for j in range(i)]
-    tests = [paired(robust[i], robust[j]) for i, j in pairs]
-    decided = holm([p for _, p in tests])
-    better = [0] * len(members)
-    for (i, j), (difference, _), clear in zip(pairs, tests, decided, strict=True):
-        if clear and difference != 0:
-            better[j if difference > 0 else i] += 1
-    ranks = [1 + count for count in better]
+    members = _doubted(members)
+    ranks = (1 + better(_robust(members), level=SIGNIFICANCE)).tolist()
+    number, doubted = Counter(ranks), [flagged(member) for member in members]
     order = sorted(
-        range(len(members)), key=lambda i: (ranks[i], flagged(members[i]), -_value(members[i]), members[i]["defense"])
+        range(len(members)), key=lambda i: (ranks[i], doubted[i], -_value(members[i]), members[i]["defense"])
     )
-    return [Ranked(ranks[i], ranks.count(ranks[i]) > 1, flagged(members[i]), members[i]) for i in order]
+    return [Ranked(ranks[i], number[ranks[i]] > 1, doubted[i], members[i]) for i in order]
