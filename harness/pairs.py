@@ -62,7 +62,7 @@ def mcnemar_p(pairs: Array) -> Array:
     """Two-sided exact p of McNemar's test; pairs: (n, 2), the discordant inputs and those of them on the rarer side."""
     number, low = pairs[:, 0].astype(float), pairs[:, 1].astype(float)
     tail = np.where(number > 0, special.bdtr(low, np.maximum(number, 1).astype(int), 0.5), 1.0)
-    return np.minimum(1.0, 2 * tail)
+    return np.asarray(np.minimum(1.0, 2 * tail))
 
 
 def student_p(mean: Array | float, spread: Array | float, number: Array | float) -> Array:
@@ -75,7 +75,7 @@ def student_p(mean: Array | float, spread: Array | float, number: Array | float)
 
 def _only(table: Array) -> Array:
     """The inputs that the first system holds and the second loses: (systems, systems), exact to 2^24 inputs."""
-    return (table == 1).astype(np.float32) @ (table == 0).astype(np.float32).T
+    return np.asarray((table == 1).astype(np.float32) @ (table == 0).astype(np.float32).T)
 
 
 def _discordant(more: Array) -> Iterator[tuple[slice, Array, Array, Array]]:
@@ -86,12 +86,17 @@ def _discordant(more: Array) -> Iterator[tuple[slice, Array, Array, Array]]:
         yield rows, own, other, np.minimum(own, other)
 
 
+def _earlier(start: int, shape: tuple[int, ...]) -> Array:
+    """Whether the column's system comes before the row's, of a block of rows from `start` on."""
+    return np.arange(shape[1]) < np.arange(start, start + shape[0])[:, None]
+
+
 def _distinct(more: Array) -> tuple[Array, Array]:
     """The different results of the pairs, (n, 2) discordant inputs and the rarer of both, and how often each occurs."""
     found, counts = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.int64)]
     scale = int(more.max(initial=0)) + 1
     for rows, own, other, low in _discordant(more):
-        once = np.tri(*own.shape, k=rows.start - 1, dtype=bool)
+        once = _earlier(rows.start, own.shape)
         block, number = np.unique(((own + other) * scale + low)[once], return_counts=True)
         found.append(block)
         counts.append(number)
@@ -120,7 +125,7 @@ def _signed_p(table: Array, plain: int, more: Array) -> Array:
     for start in range(plain, len(table), _BLOCK):
         rows, end = slice(start, start + _BLOCK), min(start + _BLOCK, len(table))
         p = _mixed(value[:end], seen[:end], rows, more)
-        signed[start - plain : end - plain, :end] = np.where(np.tri(*p.shape, k=start - 1, dtype=bool), p, np.inf)
+        signed[start - plain : end - plain, :end] = np.where(_earlier(start, p.shape), p, np.inf)
     return signed
 
 
@@ -144,7 +149,7 @@ def _mixed(value: Array, seen: Array, rows: slice, more: Array) -> Array:
     own, other = more[rows, : len(value)], more[: len(value), rows].T
     pairs = np.stack([own + other, np.minimum(own, other)], -1)[whole_numbers]
     p[whole_numbers], total[whole_numbers] = mcnemar_p(pairs), (own - other)[whole_numbers]
-    return np.copysign(p, total)
+    return np.asarray(np.copysign(p, total))
 
 
 def _again(x: Array, o: Array, value: Array, seen: Array) -> tuple[Array, Array]:
