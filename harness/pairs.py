@@ -28,13 +28,9 @@ def better(table: Array, *, level: float) -> Array:
     signed = _signed_p(table, plain, more)
     keys, counts = _distinct(more[:plain, :plain])
     p = mcnemar_p(keys)
-    small = np.abs(signed[np.abs(signed) < level])
-    limit = cutoff(
-        np.concatenate([p, small]),
-        np.concatenate([counts, np.ones(len(small), dtype=np.int64)]),
-        hypotheses=len(table) * (len(table) - 1) // 2,
-        level=level,
-    )
+    hypotheses = len(table) * (len(table) - 1) // 2
+    small, number = _below(signed, level, sure=level / max(hypotheses, 1))
+    limit = cutoff(np.append(p, small), np.append(counts, number), hypotheses=hypotheses, level=level)
     worse = np.zeros(len(table), dtype=np.int64)
     worse[:plain] += _worse(more[:plain, :plain], keys[p <= limit])
     clear = np.abs(signed) <= limit
@@ -56,6 +52,17 @@ def cutoff(p_values: Array, counts: Array, *, hypotheses: int, level: float) -> 
     held = np.flatnonzero(~(p < level / np.maximum(hypotheses - before, 1)))
     last = int(held[0]) if len(held) else len(p)
     return float(p[last - 1]) if last else -1.0
+
+
+def _below(signed: Array, level: float, *, sure: float) -> tuple[Array, Array]:
+    """The p below a level and how many pairs have each; those below `sure` as one, the largest number below it."""
+    found, certain = [np.full(1, np.nextafter(sure, 0))], 0
+    for row in signed:
+        p = np.abs(row)
+        certain += int((p < sure).sum())
+        found.append(p[(p >= sure) & (p < level)])
+    p = np.concatenate(found)
+    return p, np.append(certain, np.ones(len(p) - 1, dtype=np.int64))
 
 
 def mcnemar_p(pairs: Array) -> Array:
