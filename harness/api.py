@@ -159,8 +159,11 @@ class _Recorder:
     systems: dict[str, list[System]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        from harness.types import Skip
+
         for system, tasks in self.plan.observed.items():
-            self.waiting[system] = {task.key for task in tasks} | {self.plan.probes[system].key}
+            measures = {task.key for task in self.plan.measured[system].values() if not isinstance(task, Skip)}
+            self.waiting[system] = {task.key for task in tasks} | {self.plan.probes[system].key} | measures
             for key in self.waiting[system]:
                 self.systems.setdefault(key, []).append(system)
 
@@ -173,12 +176,15 @@ class _Recorder:
 
     def _write(self, system: System, progress: Progress) -> None:
         from harness import record as recording
+        from harness.measure import measured
 
         name = recording.system_id(self.plan, system)
         keys = {key for task in self.plan.observed[system] for key in (task.key, *task.inputs)}
         made = None if keys & progress.made else recording.stands(self.folder, name)
         if made is not None and made.get("submission") != recording.submitted(self.plan.grid, system).get("submission"):
             made = None  # its author says other things of it now
+        if made is not None and made.get("measures", {}) != measured(self.plan, self.store, system, progress.failed):
+            made = None  # another grid asked for other measures of it, or none
         if made is None:
             found = recording.evidence(self.plan, system, self.store, self._read)
             made = recording.build_record(self.plan, system, found, store=self.store, failures=progress.failed)

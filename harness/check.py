@@ -6,6 +6,7 @@ They run on a small victim fitted to the bundled digits, in seconds; each findin
 from __future__ import annotations
 
 import atexit
+import json
 import math
 import shutil
 import tempfile
@@ -33,7 +34,7 @@ from harness.rounding import inside
 from harness.spec import build, digest, identity, parse, with_victim
 from harness.store import Store
 from harness.system import ContractError, Judge, System, calibrate, curves_of
-from harness.types import Budget, Manifold, Network, Spec, Split
+from harness.types import Budget, Manifold, Network, Skip, Spec, Split
 from harness.views import view
 
 _NUMBER = 32
@@ -82,7 +83,7 @@ def _kind_and_name(part: str) -> tuple[str, str]:
     if ".py" not in part and slash and head in registry.FOLDERS:
         return head, rest
     if ".py" not in part:
-        for kind in ("defense", "attack", "victim", "dataset", "shift", "manifold"):
+        for kind in ("defense", "attack", "victim", "dataset", "shift", "manifold", "measure"):
             if part in registry.names(kind):
                 return kind, part
         raise registry.UnknownName(
@@ -91,7 +92,13 @@ def _kind_and_name(part: str) -> tuple[str, str]:
     source = registry.locate("defense", part)
     if "role" in registry.constants(source):
         return "defense", part
-    for method, kind in (("perturb", "attack"), ("split", "dataset"), ("apply", "shift"), ("run", "study")):
+    for method, kind in (
+        ("perturb", "attack"),
+        ("split", "dataset"),
+        ("apply", "shift"),
+        ("run", "study"),
+        ("measure", "measure"),
+    ):
         if registry.has_method(source, method):
             return kind, part
     return ("victim" if registry.has_method(source, "load") and registry.has_method(source, "fit") else "defense"), part
@@ -371,6 +378,19 @@ def _shift_keeps_shape(spec: Spec) -> str | None:
     return None
 
 
+def _measures_and_repeats(spec: Spec) -> str | None:
+    """Rows of plain values, finite or null, the same at every call; or a Skip with its reason."""
+    from harness.measure import rows_of
+
+    stage, part = _stage(), _fitted(spec)
+    data = Data(stage.row.dataset, key_of(stage.row.dataset), "cpu")
+    found = [build(spec).measure(stage.network, data, **stage.loader.inputs(part)) for _ in range(2)]
+    if any(isinstance(rows, Skip) for rows in found):
+        return None if found[0] == found[1] and found[0].reason else "it skips without a reason, or not every time"
+    one, two = (json.dumps(rows_of(rows, spec.name), allow_nan=False) for rows in found)
+    return None if one == two else "the same network gets other rows; a measure has no random numbers of its own"
+
+
 @lru_cache(maxsize=1)
 def _manifold(spec: Spec) -> tuple[Manifold, Tensor]:
     """The manifold and points near it: digits that it was not fitted on, or its own samples with a little noise."""
@@ -418,5 +438,6 @@ _TESTS: dict[str, tuple[Callable[[Spec], str | None], ...]] = {
     "victim": (_victim_answers,),
     "dataset": (_has_disjoint_parts,),
     "shift": (_shift_keeps_shape,),
+    "measure": (_measures_and_repeats,),
     "manifold": (_projects, _has_orthonormal_tangents),
 }

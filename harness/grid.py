@@ -96,7 +96,7 @@ class Grid:
     task; cascade: an adaptive attack is given what those listed before it left standing; scrutiny: every flag gets the
     cells that it needs ("full"), or only those that cost little ("light"); selection, scoring: draws a input for random
     systems; rate: false-positive rate of the threshold; changes: what --set and --limit replaced; isolation: where parts in
-    files of their own run, if not here.
+    files of their own run, if not here; measures: what else is to be known of each network.
     """
 
     name: str
@@ -122,6 +122,7 @@ class Grid:
     note: str = ""
     changes: tuple[str, ...] = ()
     isolation: Isolation | None = None
+    measures: tuple[Spec, ...] = ()
 
 
 _LINES = {
@@ -130,6 +131,7 @@ _LINES = {
     "defenses": "defense",
     "attacks": "attack",
     "shifts": "dataset",
+    "measures": "measure",
 }
 _EXTRA = ("sizes", "fallback")
 _THREAT = ("norm", "epsilons", "knowledge", "attacks", "inputs")
@@ -224,7 +226,7 @@ def _build(document: Mapping[str, Any], where: str) -> Grid:
         lines = document.get(key, ["none"] if key == "defenses" else [])
         if not isinstance(lines, list):
             raise ValueError(f"{where}: {key} is a list, not {lines!r}")
-        if not lines and key != "shifts":
+        if not lines and key not in ("shifts", "measures"):
             raise ValueError(f"{where}: the grid is empty: {key} holds nothing; give at least one {kind}")
         found = _pipelines(lines) if key == "defenses" else _line_specs(kind, key, lines)
         values[key] = tuple(dict.fromkeys(found))

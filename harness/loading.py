@@ -250,7 +250,9 @@ def required_methods(kind: str, name: str) -> None:
     source = registry.locate(kind, name)
     if kind == "defense" and registry.constants(source).get("role") == "none":
         return
-    method = {"attack": "perturb", "dataset": "split", "shift": "apply", "study": "run"}.get(kind, "load")
+    method = {"attack": "perturb", "dataset": "split", "shift": "apply", "study": "run", "measure": "measure"}.get(
+        kind, "load"
+    )
     if registry.has_method(source, method):
         return
     if registry.closed(source) or not inspect.isfunction(getattr(registry.load(kind, name), method, None)):

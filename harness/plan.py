@@ -24,6 +24,7 @@ _ENGINE = {
     "craft": ("harness.views", "harness.draws"),
     "observe": ("harness.system", "harness.draws"),
     "study": ("harness.draws",),
+    "measure": ("harness.draws",),
 }
 
 
@@ -108,7 +109,8 @@ class Step:
 class Plan:
     """Tasks in an order in which each comes after what it consumes, the skips, and which tasks observe which system.
 
-    steps: the observations so far of a system under attack, in order.
+    steps: the observations so far of a system under attack, in order. measured: the task of each measure of a system's
+    network, or why there is none.
     """
 
     grid: Grid
@@ -118,6 +120,7 @@ class Plan:
     probes: dict[System, Task] = field(default_factory=dict)
     pipelines: dict[System, Pipeline] = field(default_factory=dict)
     steps: dict[System, list[Step]] = field(default_factory=dict)
+    measured: dict[System, dict[Spec, Task | Skip]] = field(default_factory=dict)
 
     def add(self, task: Task) -> Task:
         """Add a task unless it is there."""
@@ -134,6 +137,7 @@ def engine(kind: str) -> str:
     """Digest of the harness's own code that decides a kind of result."""
     files = [module_file(module) for module in _ENGINE[kind]]
     performing = {"pilot": "craft", "craft": "craft", "calibrate": "perform", "probe": "perform", "observe": "perform"}
+    performing |= {"measure": "measure"}
     own = module_file(f"harness.{performing[kind]}") if kind in performing else None
     return digest([code_digest(file) for file in files if file] + ([tree_digest(own)] if own else []))
 
@@ -152,6 +156,7 @@ def tasks(grid: Grid, cells: Iterable[Cell | Skip]) -> Plan:
         if cell.system not in plan.pipelines:
             plan.pipelines[cell.system] = _pipeline(plan, cell.system)
             plan.probes[cell.system] = _probe(plan, plan.pipelines[cell.system], _name(cell.system))
+            plan.measured[cell.system] = {spec: _measure(plan, cell.system, spec) for spec in grid.measures}
         found = plan.observed.setdefault(cell.system, [])
         found.extend(_observe(plan, cell))
     return plan
@@ -242,6 +247,26 @@ def _probe(plan: Plan, pipeline: Pipeline, whom: str) -> Task:
     options = _headline(plan)
     key = _key("probe", system=pipeline.key, calibration=pipeline.calibration, options=options, seed=plan.grid.seed)
     return plan.add(Task("probe", key, f"probe {whom}", pipeline.dataset, _states(pipeline), pipeline, options=options))
+
+
+def _measure(plan: Plan, system: System, spec: Spec) -> Task | Skip:
+    """The measure of a system's network, one task for all systems that share it; a Skip where its data are not to be had."""
+    pipeline = plan.pipelines[system]
+    trained = () if pipeline.classifier is pipeline.victim else pipeline.parts[:1]
+    above = [part.key for part in (pipeline.victim, *trained)]
+    network = Pipeline(system.dataset, pipeline.victim, trained, digest([key_of(system.dataset), *above]))
+    try:
+        part = fitted(plan, spec, system.dataset)
+    except FileNotFoundError as error:
+        reason = f"{label(spec)} is not measured: {error}"
+        plan.skips[reason] = plan.skips.get(reason, 0) + 1
+        return Skip(reason)
+    consumed = [child.key for child in part.children()]
+    key = _key("measure", spec=identity(spec), above=consumed, network=network.key, seed=plan.grid.seed)
+    needed = tuple(dict.fromkeys((*_states(network), *(f.key for f in states_of(part)))))
+    whom = label(network.classifier.spec) + (f" of {label(system.victim)}" if trained else "")
+    text = f"measure {label(spec)} of {whom} on {label(system.dataset)}"
+    return plan.add(Task("measure", key, text, system.dataset, needed, network, part))
 
 
 def _headline(plan: Plan) -> tuple[tuple[str, Any], ...]:

@@ -24,6 +24,7 @@ from harness.data import test_size
 from harness.foreign import shifts
 from harness.gallery import gallery
 from harness.grid import Grid, System, role
+from harness.measure import measured
 from harness.perform import OUTCOME
 from harness.plan import Plan, Task, foreign
 from harness.rank import counted, robustness
@@ -132,6 +133,7 @@ def build_record(
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **_axes(plan, system),
         "headline": asdict(grid.headline),
+        "measures": measured(plan, store, system, failures),
         "complete": complete,
         "status": "complete" if complete else "failed",
         "failed": [{"task": t.label, "error": _why(t, store, failures)} for t in found.missing],

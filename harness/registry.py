@@ -26,6 +26,7 @@ FOLDERS = {
     "manifold": "geometry/manifolds",
     "metric": "harness/metrics",
     "shift": "harness/shifts",
+    "measure": "harness/measures",
     "study": "leaderboard/papers",
 }
 

@@ -370,6 +370,17 @@ class Study(Protocol):
     def run(self, **inputs: Any) -> Mapping[str, list[dict[str, Any]]]: ...
 
 
+class Measure(Protocol):
+    """What a network is like beside its answers: rows of plain values, each with a name, a value, low and high.
+
+    Where a network cannot be measured it gives a Skip with the reason; the record then says so.
+    """
+
+    def measure(self, network: Network, dataset: Any, /, **inputs: Any) -> list[dict[str, Any]] | Skip:
+        """Rows of one network, trained on a data set; inputs: its nested parts by parameter name."""
+        ...
+
+
 class Shift(Protocol):
     """Inputs that differ from the data set's, or come from elsewhere, without an attacker."""
 

@@ -22,10 +22,11 @@ DATA = {
     "brain92",
     "brain_volumes",
     "given_examples",
+    "neural_similarity",
 }  # need files
 NAMES = [
     (kind, name)
-    for kind in ("defense", "attack", "victim", "dataset", "shift", "manifold")
+    for kind in ("defense", "attack", "victim", "dataset", "shift", "manifold", "measure")
     for name in registry.names(kind)
     if name not in SLOW | DATA | {"foolbox"}
 ]

@@ -14,7 +14,7 @@ from harness import registry
 from harness.types import Spec
 
 ROOT = Path(registry.__file__).resolve().parent.parent
-KINDS = ("dataset", "victim", "attack", "defense", "metric", "shift", "study")
+KINDS = ("dataset", "victim", "attack", "defense", "metric", "shift", "measure", "study")
 
 
 @pytest.mark.parametrize("kind", KINDS)
