@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from leaderboard import _text
+from leaderboard import _heat, _text
 from leaderboard._markup import Markup, breakable, element, joined
 from leaderboard.attacks import Line, Selftest, at_headline, lines
 from leaderboard.rows import Board
@@ -107,11 +107,12 @@ def section(board: Board, place: int, selftests: Mapping[str, Selftest]) -> Mark
     if rest:
         other = f"Attacks in other balls ({len(rest)})"
         tables.append(element("details", element("summary", other), _table(rest, other)))
+    tables.append(_heat.table(board, first))
     where = dict.fromkeys(line.selftest.where for line in found if line.selftest)
     words = f"{_CAPTION} It was made on {'; '.join(where)}." if where else _CAPTION
-    heading = element("h3", f"Attacks on {board.dataset} · {board.victim}")
+    heading = element("h3", f"Attacks on {board.dataset} · {board.victim} · {board.suite}")
     note = element("p", words, class_="note")
-    return element("section", heading, *tables, note, class_="attacks", data_attacks=place)
+    return element("section", heading, *tables, note, class_="attacks", data_of=place, data_view="attacks")
 
 
 def _table(found: Sequence[Line], title: str) -> Markup:
@@ -120,7 +121,7 @@ def _table(found: Sequence[Line], title: str) -> Markup:
     body = element("tbody", joined(_line(line, columns) for line in found), role="rowgroup")
     caption = element("caption", title, class_="unseen")
     return element(
-        "div", element("table", caption, head, body, class_="small attacktable", role="table"), class_="scroll"
+        "div", element("table", caption, head, body, class_="small attacktable sortable", role="table"), class_="scroll"
     )
 
 

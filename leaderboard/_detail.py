@@ -22,7 +22,8 @@ def detail(board: Board, row: Row) -> Markup:
     """All that is known of a system, in sections; those without content are left out."""
     drawn = curves(row.threats, row.metric("clean_accuracy"), board.headline)
     curved = element("div", joined(drawn), class_="curves") if drawn else None
-    outcomes = strip(mapping(row.record.get("per_input")))
+    squares = strip(mapping(row.record.get("per_input")))
+    outcomes = joined([squares, element("div", data_inputs=True)]) if squares else None
     sections = [
         _section("Failed tasks", _tables.failures(row), "wide"),
         _section("Accuracy against perturbation size", curved, "wide"),
@@ -37,7 +38,7 @@ def detail(board: Board, row: Row) -> Markup:
         _section("Repeat it", _command(row), "wide"),
         _section("Where it comes from", _provenance(row), "wide"),
     ]
-    answer = joined([_answer(board, row), _claim(row), badges(row)])
+    answer = joined([_answer(board, row), _claim(row), badges(row), element("p", class_="tools", data_tools=True)])
     return element("div", answer, element("div", joined(sections), class_="sections"), class_="detail")
 
 

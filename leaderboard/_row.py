@@ -32,6 +32,21 @@ _REJECTING = (
 )
 
 
+@dataclass(frozen=True)
+class Shape:
+    """A board and the columns of its table, worked out once."""
+
+    board: Board
+    columns: Sequence[Column]
+    beside: Sequence[Threat]
+    rejecting: Sequence[tuple[str, str, str]]
+
+    @classmethod
+    def of(cls, board: Board) -> Shape:
+        """The shape of a board's table."""
+        return cls(board, columns(board), board.beside, rejecting(board))
+
+
 def columns(board: Board) -> list[Column]:
     """The columns of a board; AUROC only where a system rejects, other threats as the grid has them."""
     found = [
@@ -64,9 +79,9 @@ def _two_lines(threat: Threat) -> tuple[str, str]:
     return _text.ball(threat.norm, threat.epsilon), f"% {threat.knowledge}"
 
 
-def head(board: Board) -> Markup:
+def head(shape: Shape) -> Markup:
     """The table's head: a button a column; the script tells the direction by aria-sort."""
-    return element("thead", element("tr", joined(map(_head_cell, columns(board))), role="row"), role="rowgroup")
+    return element("thead", element("tr", joined(map(_head_cell, shape.columns)), role="row"), role="rowgroup")
 
 
 def _head_cell(column: Column) -> Markup:
@@ -79,13 +94,13 @@ def _head_cell(column: Column) -> Markup:
     )
 
 
-def values(board: Board, row: Row) -> dict[str, Any]:
+def values(shape: Shape, row: Row) -> dict[str, Any]:
     """What a row sorts by; null values come last in either direction."""
     found: dict[str, Any] = {"rank": row.rank, "name": row.name.lower()}
     for name, metric in (("robust", "robust_accuracy"), ("clean", "clean_accuracy"), ("auroc", "auroc")):
         found[name] = _middle(row.metric(metric))
-    found |= {key(threat): _middle(row.threats.get(threat)) for threat in board.beside}
-    found |= {metric: _middle(row.metric(metric)) for metric, _, _ in rejecting(board)}
+    found |= {key(threat): _middle(row.threats.get(threat)) for threat in shape.beside}
+    found |= {metric: _middle(row.metric(metric)) for metric, _, _ in shape.rejecting}
     found |= {name: row.cost(name) for name in ("seconds", "forwards", "parameters")}
     return found | {"flags": sum(flag.warning for flag in row.fired) + len(row.failed)}
 
@@ -94,10 +109,10 @@ def _middle(value: Interval | None) -> float | None:
     return value.value if value is not None else None
 
 
-def cells(board: Board, row: Row, number: int) -> Markup:
+def cells(shape: Shape, row: Row, number: int) -> Markup:
     """The row itself, closed; `number` is its place in the page."""
     drawn = {
-        "rank": row.place,
+        "rank": joined([row.place, _choice(row)]),
         "name": _name(row, number),
         "robust": _robust(row),
         "clean": share(row.metric("clean_accuracy")),
@@ -107,9 +122,9 @@ def cells(board: Board, row: Row, number: int) -> Markup:
         "parameters": _text.count(row.cost("parameters")),
         "flags": badges(row),
     }
-    drawn |= {key(threat): share(row.threats.get(threat)) for threat in board.beside}
-    drawn |= {metric: share(row.metric(metric)) for metric, _, _ in rejecting(board)}
-    parts = [_cell(column, drawn[column.key]) for column in columns(board)]
+    drawn |= {key(threat): share(row.threats.get(threat)) for threat in shape.beside}
+    drawn |= {metric: share(row.metric(metric)) for metric, _, _ in shape.rejecting}
+    parts = [_cell(column, drawn[column.key]) for column in shape.columns]
     return element("tr", *parts, class_="system", role="row", data_row=number)
 
 
@@ -118,6 +133,12 @@ def _cell(column: Column, content: str) -> Markup:
         return element("th", content, scope="row", role="rowheader", class_=column.style)
     label = f"{column.title}, {column.unit}" if column.style == "beside" else column.title
     return element("td", content, role="cell", class_=column.style, data_label=label)
+
+
+def _choice(row: Row) -> Markup:
+    """The box that chooses a row for a comparison; it shows once the script works."""
+    box = element("input", type="checkbox", aria_label=f"Compare {row.name}", data_compare=True)
+    return element("label", box, class_="choice", title="Compare")
 
 
 def _name(row: Row, number: int) -> Markup:
@@ -134,6 +155,7 @@ def _name(row: Row, number: int) -> Markup:
     )
     roles = ["undefended" if role == "none" else role for role in row.roles]
     words = [*roles, *([row.track] if row.track == "random" else []), *([f"by {row.author}"] if row.author else [])]
+    words += ["reference"] if row.origin == "reference" else []
     words += ["trusted"] if row.isolation == "none" else []
     claim = row.claims.get("robust_accuracy")
     words += [] if claim is None else [f"claimed {_text.share(claim)} %"]
@@ -170,5 +192,13 @@ def _sign(character: str) -> Markup:
 def text(row: Row) -> str:
     """What the search looks through."""
     record = row.record
-    words: Sequence[str] = [row.name, row.author, *row.roles, row.track, row.remarks, str(record.get("id") or "")]
+    words: Sequence[str] = [
+        row.name,
+        row.author,
+        *row.roles,
+        row.track,
+        row.origin,
+        row.remarks,
+        str(record.get("id") or ""),
+    ]
     return " ".join(words).lower()

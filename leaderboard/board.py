@@ -2,28 +2,70 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from leaderboard._values import mapping, number
 
-def build(records: Sequence[Mapping[str, Any]], out: Path, *, selftests: Path | None = None) -> list[Path]:
-    """Write leaderboard.html, .md, .csv and .json to `out` and return their paths.
 
-    selftests: the folder with the tests of attacks (default: `selftests` beside `out`).
+def build(
+    records: Sequence[Mapping[str, Any]],
+    out: Path,
+    *,
+    selftests: Path | None = None,
+    pictures: Path | None = None,
+) -> list[Path]:
+    """Write leaderboard.html, .md, .csv and .json to `out` and return their paths; what the page loads lies in `out/systems`.
+
+    selftests: the folder with the tests of attacks (default: `selftests` beside `out`); pictures: the one with the pictures of
+    every input (default: `records/pictures` beside `out`).
     """
     from leaderboard.attacks import selftests as read
     from leaderboard.export import csv_text, json_text
-    from leaderboard.html import page
+    from leaderboard.html import PAGE, site
     from leaderboard.markdown import markdown
     from leaderboard.rows import boards
 
     found = boards(records)
-    out.mkdir(parents=True, exist_ok=True)
     tests = read(out.parent / "selftests" if selftests is None else selftests)
-    texts = {"html": page(found, tests), "md": markdown(found, tests), "csv": csv_text(found), "json": json_text(found)}
+    drawn, atlases = _pictures(records, out.parent / "records" / "pictures" if pictures is None else pictures)
+    texts = site(found, tests, pictures=drawn)
+    folder = out / "systems"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in (texts | atlases).items():
+        if name != PAGE:
+            _renew(out / name, content)
+    for path in folder.glob("*.js"):
+        if f"{folder.name}/{path.name}" not in texts | atlases:
+            path.unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+    texts = {"html": texts[PAGE], "md": markdown(found, tests), "csv": csv_text(found), "json": json_text(found)}
     return [write(out / f"leaderboard.{ending}", text) for ending, text in texts.items()]
+
+
+def _pictures(records: Sequence[Mapping[str, Any]], folder: Path) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Where the page finds the pictures of a record's inputs, by its id, and the files with them; none that are missing."""
+    places: dict[str, dict[str, Any]] = {}
+    files: dict[str, str] = {}
+    for record in records:
+        told = mapping(record.get("pictures"))
+        sizes = [number(told.get(name)) for name in ("width", "height", "columns")]
+        names = [str(told.get(name)) for name in ("clean", "change")]
+        if None in sizes or not all(name.isalnum() and (folder / f"{name}.png").is_file() for name in names):
+            continue
+        for name in names:
+            content = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
+            call = f"boardReceives({json.dumps(name)}, {json.dumps(f'data:image/png;base64,{content}')});\n"
+            files.setdefault(f"systems/{name}.js", call)
+        places[str(record.get("id") or "")] = {
+            key: told[key] for key in ("width", "height", "columns", "clean", "change")
+        }
+    return places, files
 
 
 def table(records: Sequence[Mapping[str, Any]]) -> str:
@@ -32,6 +74,16 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
     from leaderboard.terminal import shown
 
     return shown(boards(records))
+
+
+def _renew(path: Path, text: str) -> None:
+    """Write a text unless it stands there already."""
+    try:
+        if path.read_text(encoding="utf-8") == text:
+            return
+    except OSError:
+        pass
+    write(path, text)
 
 
 def write(path: Path, text: str) -> Path:

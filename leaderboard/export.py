@@ -19,7 +19,7 @@ _LEFT_OUT = frozenset({"per_input", "gallery"})  # at any depth
 
 def csv_text(boards: Sequence[Board]) -> str:
     """A line a system, shares as fractions; a text that a spreadsheet would compute gets an apostrophe before it."""
-    return _csv([_columns(board, row) for board in boards for row in board.rows], "rank")
+    return _csv([columns_of(board, row) for board in boards for row in board.rows], "rank")
 
 
 def attack_csv(boards: Sequence[Board], selftests: Mapping[str, Selftest]) -> str:
@@ -62,7 +62,8 @@ def _csv(lines: Sequence[Mapping[str, Any]], first: str) -> str:
     return out.getvalue()
 
 
-def _columns(board: Board, row: Row) -> dict[str, Any]:
+def columns_of(board: Board, row: Row) -> dict[str, Any]:
+    """A system's line of the CSV file, by column."""
     line: dict[str, Any] = {
         "suite": board.suite,
         "size": board.size,

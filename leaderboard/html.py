@@ -2,63 +2,142 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.resources import files
 from string import Template
 from typing import Any
 
-from leaderboard import _attacks, _risks, _row, _text
+from leaderboard import _attacks, _filters, _foreign, _plots, _risks, _row, _text
 from leaderboard._detail import detail
 from leaderboard._markup import Markup, element, joined, script_json
+from leaderboard._outcomes import outcomes
+from leaderboard._pack import packed, packed_json
+from leaderboard._values import mapping
 from leaderboard.attacks import Selftest
+from leaderboard.export import columns_of, finite
 from leaderboard.rows import Board, Row
 
-SHOWN = 200
-_NARROW_SORTS = (
-    ("rank", "Rank"),
-    ("robust", "Robust accuracy"),
-    ("clean", "Clean accuracy"),
-    ("name", "Name"),
-    ("seconds", "Time"),
-)
+PAGE = "leaderboard.html"
+SYSTEMS = "systems"
+SHOWN = 200  # rows of a board at first, and with every "show more"
+MOST = 1_000  # rows of all boards that show without script
+ROOM = 4_500_000  # characters of the page
+_SCRIPTS = ("data.js", "state.js", "ranking.js", "compare.js", "inputs.js", "download.js", "main.js")
+_VIEWS = {"ranking": "Ranking", "attacks": "Attacks", "foreign": "Foreign inputs", "risks": "Risks"}
 
 
 def page(boards: Sequence[Board], selftests: Mapping[str, Selftest] | None = None) -> str:
-    """The whole page; the first 200 rows of a board show without script. selftests: of attacks, by their labels."""
-    numbered = list(_numbered(boards))
-    names = {place: [(number, row) for at, number, row in numbered if at == place] for place in range(len(boards))}
-    template = Template(_asset("page.html"))
-    return template.substitute(
-        style=_asset("board.css"),
-        script=_asset("board.js"),
-        summary=_summary(boards),
-        filters=_filters(boards) if numbered else "",
-        boards=joined(
-            part
-            for place, board in enumerate(boards)
-            for part in (
-                _board(board, place, names[place]),
-                _attacks.section(board, place, selftests or {}),
-                _risks.section(board, place),
-            )
-        )
-        or _nothing(),
-        details=joined(element("template", detail(boards[at], row), id=f"content-{n}") for at, n, row in numbered),
-        data=script_json({"shown": SHOWN, "rows": [_facts(boards[at], at, row) for at, _, row in numbered]}),
-    )
+    """The whole page, without the files beside it."""
+    return site(boards, selftests)[PAGE]
+
+
+def site(
+    boards: Sequence[Board],
+    selftests: Mapping[str, Selftest] | None = None,
+    *,
+    pictures: Mapping[str, Mapping[str, Any]] | None = None,
+    room: int = ROOM,
+) -> dict[str, str]:
+    """The page and what lies beside it, as texts by name.
+
+    Its first rows show without script. The other rows, details and outcomes wait in it, packed; details beyond `room`
+    characters become files of their own, loaded when their row is opened. selftests: of attacks, by their labels.
+    pictures: where the pictures of every input lie, by the ids of records.
+    """
+    shapes = [_row.Shape.of(board) for board in boards]
+    systems = list(_systems(boards))
+    first, rest = _split(systems)
+    sections = list(_sections(shapes, first, selftests or {}))
+    parts = {
+        "style": _asset("board.css"),
+        "script": "\n".join(map(_asset, _SCRIPTS)),
+        "summary": _summary(boards),
+        "tabs": _tabs(sections) if systems else "",
+        "filters": _filters.form(boards) if systems else "",
+        "boards": joined(text for _, text in sections) or _nothing(),
+    }
+    data = {
+        "shown": SHOWN,
+        "facts": packed_json([_facts(shapes[system.board], system, pictures or {}) for system in systems]),
+        "table": packed_json([_table(board) for board in boards]),
+        "held": [system.number for system in rest],
+        "rows": packed("\n".join(_drawn(shapes[s.board], s).replace("\n", "&#10;") for s in rest)),
+    }
+    left = room - sum(map(len, parts.values())) - sum(len(str(value)) for value in data.values())
+    inside: dict[int, str] = {}
+    beside: dict[str, str] = {}
+    for system in systems:
+        text = packed_json(_content(boards[system.board], system.row))
+        left -= len(text)
+        if left >= 0:
+            inside[system.number] = text
+        else:
+            call = f"boardReceives({json.dumps(system.file)}, {json.dumps(text)});\n"
+            beside[f"{SYSTEMS}/{system.file}.js"] = call
+    parts["data"] = script_json(data | {"details": inside})
+    return {PAGE: Template(_asset("page.html")).substitute(parts), **beside}
+
+
+@dataclass(frozen=True)
+class _System:
+    """A row, its number on the page and the place of its board."""
+
+    number: int
+    board: int
+    row: Row
+
+    @property
+    def file(self) -> str:
+        """What its files are called: the id of its record, or a digest of one that is no hexadecimal number."""
+        name = str(self.row.record.get("id") or f"row {self.number}")
+        return name if re.fullmatch(r"[0-9a-f]{8,64}", name) else hashlib.sha256(name.encode()).hexdigest()[:16]
+
+
+def _systems(boards: Sequence[Board]) -> Iterator[_System]:
+    number = 0
+    for place, board in enumerate(boards):
+        for row in board.rows:
+            yield _System(number, place, row)
+            number += 1
+
+
+def _split(systems: Sequence[_System]) -> tuple[dict[int, list[_System]], list[_System]]:
+    """Those that show at once, by board, and the others."""
+    first: dict[int, list[_System]] = {}
+    rest: list[_System] = []
+    total = 0
+    for system in systems:
+        shown = first.setdefault(system.board, [])
+        if len(shown) < SHOWN and total < MOST:
+            shown.append(system)
+            total += 1
+        else:
+            rest.append(system)
+    return first, rest
 
 
 def _asset(name: str) -> str:
     return files("leaderboard").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def _numbered(boards: Sequence[Board]) -> Iterator[tuple[int, int, Row]]:
-    """Every row with the place of its board and its own number on the page."""
-    number = 0
-    for place, board in enumerate(boards):
-        for row in board.rows:
-            yield place, number, row
-            number += 1
+def _content(board: Board, row: Row) -> dict[str, Any]:
+    """What opens beneath a row, and what became of its inputs."""
+    return {"html": detail(board, row), "outcomes": outcomes(mapping(row.record.get("per_input")))}
+
+
+def _drawn(shape: _row.Shape, system: _System) -> Markup:
+    return _row.cells(shape, system.row, system.number)
+
+
+def _table(board: Board) -> dict[str, Any]:
+    """What the page's downloads hold: the columns of the CSV file, and a line a system."""
+    lines = [finite(columns_of(board, row)) for row in board.rows]
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    return {"columns": names, "lines": [[line.get(name) for name in names] for line in lines]}
 
 
 def _nothing() -> Markup:
@@ -74,16 +153,41 @@ def _summary(boards: Sequence[Board]) -> Markup:
     suites = ", ".join(dict.fromkeys(board.suite for board in boards))
     many = len(boards) > 1
     words = [
-        f"{systems} system{'s' if systems > 1 else ''}{f' on {len(boards)} boards' if many else ''}",
+        f"{systems:,} system{'s' if systems > 1 else ''}{f' on {len(boards)} boards' if many else ''}",
         f"suite{'s' if ',' in suites else ''} {suites}",
         f"newest record {max(board.created for board in boards)}",
     ]
     return element("p", " · ".join(words), class_="summary")
 
 
-def _board(board: Board, place: int, rows: Sequence[tuple[int, Row]]) -> Markup:
-    """One board: title, notes and table; rows beyond the first 200 wait in a template for the script."""
-    drawn = [_row.cells(board, row, number) for number, row in rows]
+def _sections(
+    shapes: Sequence[_row.Shape], first: Mapping[int, Sequence[_System]], selftests: Mapping[str, Selftest]
+) -> Iterator[tuple[str, Markup]]:
+    """The page's sections, each with the view that it belongs to."""
+    for place, shape in enumerate(shapes):
+        board = shape.board
+        found = {
+            "ranking": joined([_board(shape, place, first.get(place, [])), _plots.section(board, place)]),
+            "attacks": _attacks.section(board, place, selftests),
+            "foreign": _foreign.section(board, place),
+            "risks": _risks.section(board, place),
+        }
+        yield from ((view, text) for view, text in found.items() if text)
+
+
+def _tabs(sections: Sequence[tuple[str, Markup]]) -> Markup:
+    """The views that have something to show; the script opens one at a time."""
+    found = {view for view, _ in sections}
+    buttons = [
+        element("button", title, type="button", data_view_of=view) for view, title in _VIEWS.items() if view in found
+    ]
+    compare = element("button", "Compare", type="button", data_view_of="compare")
+    return element("nav", *buttons, compare, class_="tabs", aria_label="Views", hidden=True)
+
+
+def _board(shape: _row.Shape, place: int, systems: Sequence[_System]) -> Markup:
+    """One board: title, notes and table; further rows are made by the script."""
+    board = shape.board
     heading = element(
         "h2",
         board.dataset,
@@ -94,76 +198,32 @@ def _board(board: Board, place: int, rows: Sequence[tuple[int, Row]]) -> Markup:
     old = element(
         "p", "An earlier suite: its numbers are not to be compared with those of the newer one.", class_="callout"
     )
-    body = element("tbody", joined(drawn[:SHOWN]), role="rowgroup")
-    table = element("table", _caption(board), _row.head(board), body, class_="board", role="table")
-    rest = element("template", joined(drawn[SHOWN:]), class_="rest") if len(drawn) > SHOWN else None
+    body = element("tbody", joined(_drawn(shape, system) for system in systems), role="rowgroup")
+    table = element("table", _caption(board), _row.head(shape), body, class_="board", role="table")
     more = element("button", type="button", class_="more", hidden=True)
     head = element("header", heading, element("p", board.provenance, class_="provenance"))
-    parts = [head, notes, old if board.superseded else None, element("div", table, class_="scroll"), rest, more]
-    return element("section", joined(parts), class_="boardsection", data_board=place)
+    parts = [head, notes, old if board.superseded else None, element("div", table, class_="scroll"), more]
+    return element("section", joined(parts), class_="boardsection", data_board=place, data_view="ranking")
 
 
 def _caption(board: Board) -> Markup:
     words = "Ranks compare only inside this table; = marks ranks that a paired test cannot tell apart."
-    count = f"{len(board.rows)} system{'s' if len(board.rows) > 1 else ''}"
+    count = f"{len(board.rows):,} system{'s' if len(board.rows) > 1 else ''}"
     return element("caption", f"{board.title}: {count}. {words}")
 
 
-def _facts(board: Board, place: int, row: Row) -> dict[str, Any]:
-    """What the script filters and sorts a row by."""
-    return {
-        "id": str(row.record.get("id") or ""),
-        "board": place,
-        "sort": _row.values(board, row),
-        "filter": filters(board, row),
+def _facts(shape: _row.Shape, system: _System, pictures: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What the script knows of a row: what it is sorted and filtered by, and where its files lie."""
+    board, row = shape.board, system.row
+    name = str(row.record.get("id") or "")
+    facts = {
+        "id": name,
+        "file": system.file,
+        "name": row.name,
+        "place": row.place,
+        "board": system.board,
+        "sort": _row.values(shape, row),
+        "filter": _filters.answers(board, row),
         "text": _row.text(row) + f" {board.dataset} {board.victim}".lower(),
     }
-
-
-def filters(board: Board, row: Row) -> dict[str, list[str]]:
-    """What a row answers to in each filter."""
-    fired = [flag.name for flag in row.fired]
-    speaks = any(flag.warning for flag in row.fired)
-    return {
-        "suite": [board.suite],
-        "size": [board.size],
-        "dataset": [board.dataset],
-        "victim": [board.victim],
-        "threat": [_text.threat(board.headline)],
-        "role": row.roles,
-        "flags": ["flagged" if speaks else "without flags", *(["failed tasks"] if row.failed else []), *fired],
-    }
-
-
-def _filters(boards: Sequence[Board]) -> Markup:
-    """A list a filter, where there is a choice; a search, a reset and, on narrow screens, the order."""
-    choices: dict[str, dict[str, None]] = {}
-    for board in boards:
-        for row in board.rows:
-            for name, values in filters(board, row).items():
-                choices.setdefault(name, {}).update(dict.fromkeys(values))
-    titles: Mapping[str, str] = {"dataset": "Data set", "threat": "Headline threat"}
-    lists = [
-        _select(name, titles.get(name, name.capitalize()), list(values))
-        for name, values in choices.items()
-        if len(values) > 1
-    ]
-    search = element(
-        "label",
-        element("span", "Search"),
-        element("input", type="search", name="q", placeholder="defense, author, flag", autocomplete="off"),
-    )
-    order = element(
-        "label",
-        element("span", "Order"),
-        element("select", *(element("option", text, value=name) for name, text in _NARROW_SORTS), name="sort"),
-        class_="order",
-    )
-    reset = element("button", "Reset", type="reset", disabled=True)
-    live = element("p", class_="live", role="status", aria_live="polite")
-    return element("form", *lists, search, order, reset, live, class_="filters", aria_label="Filters", hidden=True)
-
-
-def _select(name: str, title: str, values: Sequence[str]) -> Markup:
-    options = [element("option", "all", value=""), *(element("option", value, value=value) for value in sorted(values))]
-    return element("label", element("span", title), element("select", *options, name=name))
+    return facts | ({"pictures": pictures[name]} if name in pictures else {})

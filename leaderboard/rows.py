@@ -100,6 +100,11 @@ class Row:
         """plain, detector or random."""
         return plain(self.record.get("track"))
 
+    @property
+    def origin(self) -> str:
+        """reference: a result that ships with the package; own: of this run folder."""
+        return "reference" if self.record.get("reference") else "own"
+
     def metric(self, name: str) -> Interval | None:
         """A metric with its interval."""
         return interval(mapping(self.record.get("metrics")).get(name))
@@ -200,7 +205,7 @@ class Board(Setting):
         seed = f"seed {self.seed}" if self.seed else ""
         return " · ".join(filter(None, (*named, inputs, seed, self.created)))
 
-    @property
+    @cached_property
     def beside(self) -> list[Threat]:
         """Up to three threats to show beside the headline: its ball with other knowledge, other norms, the rest."""
         found = list(dict.fromkeys(threat for row in self.rows for threat in row.threats if threat != self.headline))

@@ -5,12 +5,17 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import math
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from leaderboard import html
+from leaderboard._pack import unpacked
 
 DEFENSES = (
     ("none", (), "plain", 0.912, 0.02),
@@ -196,9 +201,31 @@ def png(image):
     return base64.b64encode(buffer.getvalue()).decode()
 
 
+def waiting(text):
+    """What the page's script gets, unpacked."""
+    found = json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
+    return found | {name: unpacked(found[name]) for name in ("facts", "table", "rows")}
+
+
+def page(boards, *arguments):
+    """The page with its details, where the script puts them once they are wanted."""
+    text = html.page(boards, *arguments)
+    details = [json.loads(unpacked(packed))["html"] for packed in waiting(text)["details"].values()]
+    return text.replace("</main>", "".join(details) + "</main>")
+
+
 @pytest.fixture(scope="session")
 def made():
     """The makers of records, and every one of them at once in `store()`."""
     return SimpleNamespace(
-        system=system, store=store, failed=failed, flag=flag, shift=shift, interval=interval, png=png, defenses=DEFENSES
+        system=system,
+        store=store,
+        failed=failed,
+        flag=flag,
+        shift=shift,
+        interval=interval,
+        png=png,
+        defenses=DEFENSES,
+        page=page,
+        waiting=waiting,
     )

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import html
+import io
 import shutil
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from leaderboard import build
+from leaderboard.html import site
+from leaderboard.rows import boards
 
 pytestmark = pytest.mark.browser
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
@@ -54,6 +60,7 @@ def page(browser, url):
     browser.get("about:blank")
     browser.get_log("browser")
     browser.get(url)
+    ready(browser)
     yield browser
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
@@ -64,6 +71,22 @@ def width(browser, pixels):
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     yield
     browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def ready(page):
+    """Waits until the script has unpacked the page."""
+    page.execute_async_script(
+        "const done = arguments[0]; const wait = () =>"
+        "document.documentElement.classList.contains('ready') ? done() : setTimeout(wait, 5); wait()"
+    )
+
+
+def settled(page):
+    """Waits until whatever was opened is there."""
+    page.execute_async_script(
+        "const done = arguments[0]; const wait = () =>"
+        "document.querySelector('.waiting') ? setTimeout(wait, 5) : done(); wait()"
+    )
 
 
 def all_of(page, selector):
@@ -139,6 +162,7 @@ def test_a_row_opens_and_closes(page):
     button = all_of(page, "[data-board='0'] tbody .name button")[2]
     button.click()
     assert button.get_attribute("aria-expanded") == "true"
+    settled(page)
     detail = page.find_element("id", button.get_attribute("aria-controls"))
     titles = [title.text for title in detail.find_elements("tag name", "h3")]
     assert {"Attacks", "Threats", "Flags", "Adversarial images", "Repeat it"} <= set(titles)
@@ -158,11 +182,14 @@ def test_the_address_holds_the_whole_state(page, url):
     choose(page, "q", "svm")
     head(page, "name").click()
     all_of(page, "[data-board='0'] tbody .name button")[1].click()
+    settled(page)
     state, shown = address(page), (names(page), len(all_of(page, ".detail")))
     assert len(shown[0]) == 3
     assert shown[1] == 1
     page.get("about:blank")
     page.get(url + state)
+    ready(page)
+    settled(page)
     assert (names(page), len(all_of(page, ".detail"))) == shown
     assert address(page) == state
     page.execute_script("location.hash = ''")
@@ -176,6 +203,7 @@ def test_the_address_holds_the_whole_state(page, url):
 def test_a_wrong_address_does_no_harm(browser, url, fragment):
     browser.get("about:blank")
     browser.get(f"{url}#{fragment}")
+    ready(browser)
     assert all_of(browser, ".live")[0].text.endswith("systems")
     assert browser.get_log("browser") == []
 
@@ -201,6 +229,7 @@ def test_nothing_scrolls_sideways(page, pixels):
     with width(page, pixels):
         for button in all_of(page, "tbody .name button")[:3]:
             button.click()
+        settled(page)
         assert page.execute_script("return document.documentElement.scrollWidth") <= pixels
         inner = page.execute_script(
             "return [...document.querySelectorAll('.scroll')].map(e => e.scrollWidth - e.clientWidth)"
@@ -210,7 +239,8 @@ def test_nothing_scrolls_sideways(page, pixels):
 
 def test_copying_the_command_tells_what_happened(page):
     all_of(page, "tbody .name button")[0].click()
-    button = all_of(page, "[data-copy]")[0]
+    settled(page)
+    button = all_of(page, "tbody [data-copy]")[0]
     button.click()
     page.execute_async_script("setTimeout(arguments[0], 100)")
     assert button.text in ("Copied", "Selected")
@@ -225,10 +255,12 @@ def test_in_a_sandboxed_frame(browser, url, tmp_path):
     browser.get_log("browser")
     browser.switch_to.frame("f")
     try:
+        ready(browser)
         all_of(browser, ".theme")[0].click()
         head(browser, "name").click()
         assert names(browser) == sorted(names(browser), key=str.lower)
         all_of(browser, "tbody .name button")[0].click()
+        settled(browser)
         assert len(all_of(browser, ".detail")) == 1
         assert address(browser).startswith("#sort=name&open=")
     finally:
@@ -236,9 +268,13 @@ def test_in_a_sandboxed_frame(browser, url, tmp_path):
     assert browser.get_log("browser") == []
 
 
+def open_view(page, name):
+    all_of(page, f"[data-view-of='{name}']")[0].click()
+
+
 def attack_lines(page, value):
     script = (
-        "return [...document.querySelectorAll('[data-attacks=\"0\"] .attacktable tbody tr')]"
+        "return [...document.querySelectorAll('[data-of=\"0\"][data-view=attacks] .attacktable tbody tr')]"
         ".map(line => line.querySelector(arguments[0]).dataset.value)"
     )
     return page.execute_script(script, value)
@@ -246,7 +282,8 @@ def attack_lines(page, value):
 
 def test_tables_of_attacks_sort_by_their_own_headers(page, url):
     before = names(page)
-    button = all_of(page, "[data-attacks='0'] button[data-order='success']")[0]
+    open_view(page, "attacks")
+    button = all_of(page, "[data-of='0'][data-view='attacks'] button[data-order='success']")[0]
     button.click()
     down = [float(value) for value in attack_lines(page, ".success")]
     assert down == sorted(down, reverse=True)
@@ -255,24 +292,153 @@ def test_tables_of_attacks_sort_by_their_own_headers(page, url):
     button.click()
     up = [float(value) for value in attack_lines(page, ".success")]
     assert up == sorted(up)
-    assert address(page) == "#attacks=success+up"
+    assert address(page) == "#view=attacks&attacks=success+up"
     page.get("about:blank")
     page.get(f"{url}#attacks=success+up")
+    ready(page)
     assert [float(value) for value in attack_lines(page, ".success")] == up
     assert names(page) == before
-    all_of(page, "[data-attacks='0'] button[data-order='attack']")[0].click()
+    all_of(page, "[data-of='0'][data-view='attacks'] button[data-order='attack']")[0].click()
     found = attack_lines(page, ".attack")
     assert found == sorted(found)
     all_of(page, "button[type=reset]")[0].click()
-    assert address(page) == ""
+    assert address(page) == "#view=attacks"
 
 
 def test_attacks_are_hidden_with_their_board(page):
+    open_view(page, "attacks")
     choose(page, "victim", "resnet18")
-    assert [section.is_displayed() for section in all_of(page, "section[data-attacks]")] == [False, True, False]
+    assert [section.is_displayed() for section in all_of(page, "section[data-view=attacks]")] == [False, True, False]
 
 
 def test_attacks_do_not_scroll_sideways_on_narrow_screens(page):
+    open_view(page, "attacks")
     with width(page, 360):
         assert page.execute_script("return document.documentElement.scrollWidth") <= 360
         assert page.execute_script("return document.querySelector('.attacktable').scrollWidth") <= 340
+
+
+def test_views_show_one_at_a_time_and_back_goes_back(page):
+    for name in ("attacks", "foreign", "compare", "ranking"):
+        open_view(page, name)
+        shown = {part.get_attribute("data-view") for part in all_of(page, "main [data-view]") if part.is_displayed()}
+        assert shown == {name}
+        assert all_of(page, f"[data-view-of='{name}']")[0].get_attribute("aria-current") == "page"
+    page.back()
+    page.execute_async_script("setTimeout(arguments[0], 100)")
+    assert address(page) == "#view=compare"
+
+
+def test_a_system_has_a_page_of_its_own(page, url):
+    all_of(page, "[data-board='0'] tbody .name button")[1].click()
+    settled(page)
+    all_of(page, ".tools button")[0].click()
+    settled(page)
+    name = names(page)[1]
+    assert all_of(page, ".system-page h2")[0].text == name
+    assert not all_of(page, "section[data-board]")[0].is_displayed()
+    state = address(page)
+    assert state.startswith("#system=")
+    page.get("about:blank")
+    page.get(url + state)
+    ready(page)
+    settled(page)
+    assert all_of(page, ".system-page h2")[0].text == name
+    all_of(page, ".system-page .back")[0].click()
+    assert all_of(page, "section[data-board]")[0].is_displayed()
+
+
+def test_every_input_is_listed_and_filtered_by_what_became_of_it(page):
+    all_of(page, "[data-board='0'] tbody .name button")[0].click()
+    settled(page)
+    all_of(page, "[data-inputs] summary")[0].click()
+    assert len(all_of(page, ".inputtable tbody tr")) == 25
+    options = [option.text for option in all_of(page, "[data-inputs] option")]
+    counts = [int(option.rpartition("(")[2].strip(")")) for option in options[1:]]
+    assert sum(counts) == 1000
+    page.execute_script("document.querySelector('[data-inputs] select').value = 'held'")
+    page.execute_script("document.querySelector('[data-inputs] select').dispatchEvent(new Event('change'))")
+    assert {cell.text for cell in all_of(page, ".inputtable td[data-label=Outcome]")} == {"held"}
+    all_of(page, "[data-inputs] .more")[0].click()
+    assert len(all_of(page, ".inputtable tbody tr")) == 50
+
+
+def compared(page):
+    page.execute_async_script(
+        "const done = arguments[0]; const wait = () => document.querySelector('.comparison .pair, .comparison .callout')"
+        "? done() : setTimeout(wait, 5); wait()"
+    )
+    return [[cell.text for cell in line.find_elements("css selector", "td")] for line in all_of(page, ".pair tbody tr")]
+
+
+def test_two_systems_are_compared_as_the_judge_compares_them(page, made, url):
+    boxes = all_of(page, "[data-board='0'] [data-compare]")
+    chosen = ["adversarial_training", "linear_map_svm"]
+    for name in chosen:
+        boxes[names(page).index(name)].click()
+    open_view(page, "compare")
+    robust, clean = compared(page)
+    records = {
+        record["defense"]: record
+        for record in made.store()
+        if (record["victim"], record["suite"]) == ("cnn", "fashion-1")
+    }
+    a, b = (np.array(records[name]["per_input"]["robust"]) for name in chosen)
+    counts = [int((x & y).sum()) for x, y in ((a > 0, b > 0), (a > 0, b == 0), (a == 0, b > 0), (a == 0, b == 0))]
+    assert [int(text) for text in robust[:4]] == counts
+    p = binomtest(min(counts[1:3]), sum(counts[1:3])).pvalue
+    assert robust[5] == ("< .0001" if p < 1e-4 else f"{p:.4f}".removeprefix("0"))
+    assert robust[4].startswith(f"+{100 * (a.mean() - b.mean()):.1f} (")
+    assert sum(int(text) for text in clean[:4]) == 1000
+    state = address(page)
+    page.get("about:blank")
+    page.get(url + state)
+    ready(page)
+    assert compared(page) == [robust, clean]
+
+
+def test_systems_of_two_tables_are_not_compared(page):
+    for board in (0, 1):
+        all_of(page, f"[data-board='{board}'] [data-compare]")[0].click()
+    open_view(page, "compare")
+    assert compared(page) == []
+    assert "stands in another table" in all_of(page, ".comparison .callout")[0].text
+    for _ in all_of(page, ".chip"):
+        all_of(page, ".chip")[0].click()
+    assert address(page) == "#view=compare"
+
+
+def test_the_filtered_rows_are_saved_as_csv(page):
+    choose(page, "victim", "resnet18")
+    choose(page, "role", "detector")
+    script = (
+        "const [done] = arguments; const make = URL.createObjectURL;"
+        "URL.createObjectURL = (blob) => { blob.text().then(done); URL.createObjectURL = make; return 'data:,'; };"
+        "document.querySelector('[data-save=csv]').click()"
+    )
+    lines = list(csv.DictReader(io.StringIO(page.execute_async_script(script))))
+    assert [line["defense"] for line in lines] == names(page, 1)
+    assert {line["victim"] for line in lines} == {"resnet18"}
+    assert all(0 <= float(line["robust_accuracy"]) <= 1 for line in lines)
+
+
+def test_details_beside_the_page_are_loaded_or_missed_in_words(browser, made, tmp_path):
+    texts = site(boards(made.store()), room=0)
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    address_of = (tmp_path / "leaderboard.html").as_uri()
+    browser.get(address_of)
+    ready(browser)
+    all_of(browser, "tbody .name button")[0].click()
+    settled(browser)
+    assert {"Attacks", "Flags"} <= {title.text for title in all_of(browser, ".detail h3")}
+    for path in (tmp_path / "systems").iterdir():
+        path.unlink()
+    browser.get("about:blank")
+    browser.get(address_of)
+    ready(browser)
+    all_of(browser, "tbody .name button")[1].click()
+    browser.execute_async_script("setTimeout(arguments[0], 300)")
+    assert "is not to be had. It lies beside this page" in all_of(browser, ".opened")[0].text
+    browser.get_log("browser")

@@ -48,8 +48,8 @@ def test_lines_go_from_the_largest_budget_on_in_the_order_of_the_board(board):
     assert found == [*((name, 0.1) for name in ranked), ("none", 0.05)]
 
 
-def test_the_page_shows_risks_causes_and_the_inputs_behind_them(board):
-    text = page(board)
+def test_the_page_shows_risks_causes_and_the_inputs_behind_them(board, made):
+    text = made.page(board)
     assert text.count("Where the adversarial risk comes from: fashion_mnist") == 1
     assert "lost along its normal 15.0 %" in text  # of the bar, for readers of the screen
     assert "3, 14, 15" in text

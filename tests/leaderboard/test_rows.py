@@ -131,7 +131,7 @@ def test_a_claim_stands_in_the_row_and_beneath_it(made):
     told = {"claimed": {"robust_accuracy": 0.55}, "isolation": "none"}
     (board,) = boards([made.system(robust=0.3, submission=told)])
     (row,) = board.rows
-    assert "trusted · claimed 55.0 %" in _row.cells(board, row, 0)
+    assert "trusted · claimed 55.0 %" in _row.cells(_row.Shape.of(board), row, 0)
     beneath = str(_detail.detail(board, row))
     assert "Robust 55.0 % claimed, 30.0 (" in beneath
     assert (
