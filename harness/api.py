@@ -187,7 +187,14 @@ class _Recorder:
             made = None  # another grid asked for other measures of it, or none
         if made is None:
             found = recording.evidence(self.plan, system, self.store, self._read)
-            made = recording.build_record(self.plan, system, found, store=self.store, failures=progress.failed)
+            made = recording.build_record(
+                self.plan,
+                system,
+                found,
+                store=self.store,
+                failures=progress.failed,
+                pictures=self.folder / "pictures",
+            )
             recording.save(made, found.outcomes, self.folder)
         self.records.append(made)
         if self.writer is not None:

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from harness.craft import unpacked
-from harness.data import Data
-from harness.plan import Task
-from harness.rank import counted
-from harness.spec import build, label
-from harness.types import Threat
+from harness.nearest import Pictured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,57 +16,31 @@ if TYPE_CHECKING:
 NUMBER = 8
 
 
-def gallery(
-    outcomes: pd.DataFrame, tasks: Sequence[Task], headline: Threat, read: Callable[[str], Mapping[str, Tensor]]
-) -> list[dict[str, Any]]:
+def gallery(found: pd.DataFrame, pictured: Pictured | None, names: Callable[[int], str]) -> list[dict[str, Any]]:
     """A few inputs broken at the headline, each by its smallest perturbation; none where they are no images.
 
-    `read` gives crafted inputs by key.
+    found: what came nearest to breaking each input, see `nearest`; names: of classes.
     """
-    last = outcomes["draw"] == outcomes["draw"].max()
-    rows = outcomes[counted(outcomes, headline) & outcomes["valid"] & outcomes["accepted"] & last]
-    rows = rows[(rows["prediction"] != rows["label"]) & (rows["distance"] > 0)].sort_values(["index", "distance"])
-    pictures = [_picture(tasks, row, read) for row in rows.drop_duplicates("index").head(NUMBER).to_dict("records")]
-    return [picture for picture in pictures if picture is not None]
+    if pictured is None:
+        return []
+    place = {index: i for i, index in enumerate(pictured.index)}
+    broken = found[~found["held"] & (found["distance"] > 0) & found["index"].isin(place)]
+    return [
+        _facts(row, names) | _drawn(pictured.clean[place[row["index"]]], pictured.changed[place[row["index"]]])
+        for row in broken.head(NUMBER).to_dict("records")
+    ]
 
 
-def _picture(
-    tasks: Sequence[Task], row: Mapping[Any, Any], read: Callable[[str], Mapping[str, Tensor]]
-) -> dict[str, Any] | None:
-    for task in tasks:
-        attempt = task.attempt
-        if attempt is None or task.craft is None or row["epsilon"] not in attempt.epsilons:
-            continue
-        if (label(attempt.attack), attempt.norm, attempt.knowledge) != (row["attack"], row["norm"], row["knowledge"]):
-            continue
-        test = Data(task.dataset, "", "cpu").split("test")
-        if test.x.ndim != 4:
-            return None
-        place = (test.index[task.rows[0] : task.rows[1]] == row["index"]).nonzero()
-        if len(place):
-            crafted, number = read(task.craft), int(place[0, 0])
-            name = f"x_adv.{attempt.epsilons.index(row['epsilon'])}"
-            x_adv = unpacked(crafted[name if name in crafted else "x_adv.0"][number], test.levels)
-            return _facts(task, row) | _drawn(test.x[task.rows[0] + number], x_adv)
-    return None
-
-
-def _facts(task: Task, row: Mapping[Any, Any]) -> dict[str, Any]:
-    names = getattr(build(task.dataset), "class_names", None)
+def _facts(row: Mapping[Any, Any], names: Callable[[int], str]) -> dict[str, Any]:
     return {
         "index": int(row["index"]),
-        "label": _class_name(names, int(row["label"])),
-        "prediction": _class_name(names, int(row["prediction"])),
+        "label": names(int(row["label"])),
+        "prediction": names(int(row["prediction"])),
         "attack": row["attack"],
         "norm": row["norm"],
         "epsilon": float(row["epsilon"]),
         "distance": float(row["distance"]),
     }
-
-
-def _class_name(names: Sequence[str] | None, number: int) -> str:
-    """The class by name where the data set has names."""
-    return str(names[number]) if names is not None and 0 <= number < len(names) else str(number)
 
 
 def _drawn(x: Tensor, x_adv: Tensor) -> dict[str, str]:

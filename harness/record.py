@@ -25,6 +25,7 @@ from harness.foreign import shifts
 from harness.gallery import gallery
 from harness.grid import Grid, System, role
 from harness.measure import measured
+from harness.nearest import atlas, columns, images, names_of, nearest
 from harness.perform import OUTCOME
 from harness.plan import Plan, Task, foreign
 from harness.rank import counted, robustness
@@ -115,9 +116,18 @@ def _declares_surrogate(spec: Spec) -> bool:
 
 
 def build_record(
-    plan: Plan, system: System, found: Evidence, *, store: Store, failures: Mapping[str, str]
+    plan: Plan,
+    system: System,
+    found: Evidence,
+    *,
+    store: Store,
+    failures: Mapping[str, str],
+    pictures: Path | None = None,
 ) -> dict[str, Any]:
-    """The record of one system; figures that cannot be had are null, failed tasks are listed."""
+    """The record of one system; figures that cannot be had are null, failed tasks are listed.
+
+    pictures: a folder for the pictures of every input.
+    """
     grid, outcomes = plan.grid, found.outcomes
     complete = not found.missing and len(outcomes) > 0
     record: dict[str, Any] = {
@@ -153,7 +163,7 @@ def build_record(
             "per_input": {},
             "gallery": [],
         }
-    return record | _figures(plan, found, store)
+    return record | _figures(plan, found, store) | _inputs(plan, system, found, pictures)
 
 
 def _command(grid: Grid) -> str:
@@ -216,7 +226,6 @@ def _why(task: Task, store: Store, failures: Mapping[str, str]) -> str:
 
 def _figures(plan: Plan, found: Evidence, store: Store) -> dict[str, Any]:
     grid, outcomes = plan.grid, found.outcomes
-    per_input = robustness(outcomes, grid.headline) if bool(counted(outcomes, grid.headline).any()) else None
     return {
         "metrics": metrics(outcomes, grid.headline),
         "threats": [
@@ -230,16 +239,28 @@ def _figures(plan: Plan, found: Evidence, store: Store) -> dict[str, Any]:
         "shifts": shifts(outcomes),
         "training": trainings(found, store),
         "risks": [found for found in (decomposition(outcomes, threat) for threat in threats(plan)) if found],
-        "per_input": {}
-        if per_input is None
-        else {
+        **costs(found, store),
+    }
+
+
+def _inputs(plan: Plan, system: System, found: Evidence, folder: Path | None) -> dict[str, Any]:
+    """What became of each input at the headline, the nearest attack on it, and pictures."""
+    outcomes, headline = found.outcomes, plan.grid.headline
+    if not bool(counted(outcomes, headline).any()):
+        return {"per_input": {}, "gallery": []}
+    per_input, closest, names = robustness(outcomes, headline), nearest(outcomes, headline), names_of(system.dataset)
+    pictured = images(closest, found.tasks, lambda key: found.read(plan.tasks[key]))
+    drawn = atlas(pictured, per_input.index.tolist(), folder) if pictured and folder else None
+    return {
+        "per_input": {
             "index": per_input.index.tolist(),
             "clean": per_input.clean.round(4).tolist(),
             "robust": per_input.robust.round(4).tolist(),
             "breaker": per_input.breaker.tolist(),
+            **columns(closest, per_input.index, names),
         },
-        "gallery": gallery(outcomes, found.tasks, grid.headline, lambda key: found.read(plan.tasks[key])),
-        **costs(found, store),
+        "gallery": gallery(closest, pictured, names),
+        **({"pictures": drawn} if drawn else {}),
     }
 
 

@@ -14,7 +14,14 @@ from harness.rank import group
 Record = Mapping[str, Any]
 
 TAG, PARAM = 4_900, 5_900  # characters that MLflow keeps, with room to spare
-_UNTOLD = {"created", "seconds", "environment", "command", "gallery"}  # may differ between two equal results
+_UNTOLD = {
+    "created",
+    "seconds",
+    "environment",
+    "command",
+    "gallery",
+    "pictures",
+}  # may differ between two equal results
 _PERCENT = ("clean_accuracy", "false_positive_rate", "true_positive_rate")
 
 

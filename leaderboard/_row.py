@@ -25,13 +25,6 @@ class Column:
     style: str
 
 
-_REJECTING = (
-    ("strict_accuracy", "Strict", "% a rejection is a loss"),
-    ("noise_acceptance", "Noise", "% accepted"),
-    ("availability", "Available", "% under attack"),
-)
-
-
 @dataclass(frozen=True)
 class Shape:
     """A board and the columns of its table, worked out once."""
@@ -44,7 +37,7 @@ class Shape:
     @classmethod
     def of(cls, board: Board) -> Shape:
         """The shape of a board's table."""
-        return cls(board, columns(board), board.beside, rejecting(board))
+        return cls(board, columns(board), board.beside, board.rejecting)
 
 
 def columns(board: Board) -> list[Column]:
@@ -58,7 +51,7 @@ def columns(board: Board) -> list[Column]:
     found += [Column(key(threat), *_two_lines(threat), True, "beside") for threat in board.beside]
     if any(row.metric("auroc") for row in board.rows):
         found.append(Column("auroc", "AUROC", "(95 %)", True, "auroc"))
-    found += [Column(metric, title, unit, True, "beside") for metric, title, unit in rejecting(board)]
+    found += [Column(metric, title, unit, True, "beside") for metric, title, unit in board.rejecting]
     found.append(Column("seconds", "Time", "all tasks", False, "cost"))
     found.append(Column("forwards", "Forwards", "per input", False, "cost"))
     found.append(Column("parameters", "Parameters", "fitted", False, "cost"))
@@ -66,8 +59,8 @@ def columns(board: Board) -> list[Column]:
 
 
 def rejecting(board: Board) -> list[tuple[str, str, str]]:
-    """What stands beside the robustness of systems that reject, where there are any: metric, title and unit."""
-    return [line for line in _REJECTING if any(row.metric(line[0]) for row in board.rows)]
+    """What stands beside the robustness of systems that reject."""
+    return board.rejecting
 
 
 def key(threat: Threat) -> str:

@@ -13,6 +13,11 @@ from leaderboard import _text
 from leaderboard._values import interval, mapping, mappings, number, plain, sequence
 
 _OTHER_THREATS = 3
+_REJECTING = (
+    ("strict_accuracy", "Strict", "% a rejection is a loss"),
+    ("noise_acceptance", "Noise", "% accepted"),
+    ("availability", "Available", "% under attack"),
+)
 
 
 @dataclass(frozen=True)
@@ -204,6 +209,11 @@ class Board(Setting):
         named = [f"{name} {value}" for name, value in (("suite", self.suite), ("size", self.size)) if value]
         seed = f"seed {self.seed}" if self.seed else ""
         return " · ".join(filter(None, (*named, inputs, seed, self.created)))
+
+    @cached_property
+    def rejecting(self) -> list[tuple[str, str, str]]:
+        """What stands beside the robustness of systems that reject, where there are any: metric, title and unit."""
+        return [line for line in _REJECTING if any(row.metric(line[0]) for row in self.rows)]
 
     @cached_property
     def beside(self) -> list[Threat]:
