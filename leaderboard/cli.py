@@ -1,16 +1,27 @@
-"""The command `leaderboard`: builds the board's files, shows the board, regenerates a paper's tables."""
+"""The command `leaderboard`: builds the board's files, shows it, compares systems, tells their history, studies papers."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from leaderboard.choose import Filters
+    from leaderboard.collect import Collected
     from leaderboard.rows import Board
+
+_FORMS = (
+    ("markdown", "as Markdown tables"),
+    ("csv", "as CSV"),
+    ("json", "as JSON"),
+    ("latex", "as LaTeX tables (booktabs)"),
+    ("bibtex", "the sources of what is compared, as BibTeX"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,16 +49,29 @@ def parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--home", type=Path, metavar="DIR", help="run folder (default: HARNESS_HOME, else ./runs)")
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    setting = argparse.ArgumentParser(add_help=False)
+    for name, words in (("suite", "suite"), ("dataset", "data set"), ("victim", "victim"), ("size", "size")):
+        setting.add_argument(f"--{name}", default="", metavar="NAME", help=f"only boards of this {words}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
     build = commands.add_parser("build", parents=[shared], help="write the board as HTML, Markdown, CSV and JSON")
     build.add_argument("--out", type=Path, metavar="DIR", help="where to (default: board/ in the run folder)")
     build.set_defaults(command=_build)
-    show = commands.add_parser("show", parents=[shared], help="print the board")
-    show.add_argument("--attacks", action="store_true", help="the attacks instead: success, cost, and what each missed")
-    form = show.add_mutually_exclusive_group()
-    for name, words in (("markdown", "as Markdown tables"), ("csv", "as CSV"), ("json", "as JSON")):
-        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=words)
-    show.set_defaults(command=_show)
+    _add_show(commands.add_parser("show", parents=[shared, setting], help="print the board, or a part of it"))
+    compare = commands.add_parser(
+        "compare", parents=[shared, setting], help="two systems on the same inputs: who holds what, difference, p"
+    )
+    for name in ("a", "b"):
+        compare.add_argument(name, metavar=name.upper(), help="a defense, or the first characters of an id")
+    compare.add_argument("--json", action="store_true", help="as JSON")
+    compare.set_defaults(command=_compare)
+    past = commands.add_parser(
+        "history", parents=[shared, setting], help="what changed since the board was built, and before"
+    )
+    past.add_argument(
+        "system", nargs="?", metavar="SYSTEM", help="a defense, or the first characters of an id: all of it"
+    )
+    past.add_argument("--json", action="store_true", help="as JSON")
+    past.set_defaults(command=_history)
     paper = commands.add_parser("paper", parents=[shared], help="regenerate a paper's tables beside the printed ones")
     paper.add_argument("name", metavar="NAME", help="a file of leaderboard/papers, such as jamil")
     paper.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
@@ -55,45 +79,80 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def _add_show(show: argparse.ArgumentParser) -> None:
+    show.add_argument("--defense", default="", metavar="TEXT", help="only defenses with this in their name")
+    show.add_argument(
+        "--flags", nargs="?", const="", metavar="NAME", help="only systems that a flag speaks against (or this flag)"
+    )
+    show.add_argument("--unflagged", action="store_true", help="only systems that no flag speaks against")
+    show.add_argument("--claims", action="store_true", help="only systems with a claim, and what is claimed")
+    show.add_argument("--top", type=int, metavar="N", help="at most so many rows of each board (terminal: 50)")
+    show.add_argument("--attacks", action="store_true", help="the attacks instead: success, cost, and what each missed")
+    form = show.add_mutually_exclusive_group()
+    for name, words in _FORMS:
+        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=words)
+    show.set_defaults(command=_show)
+
+
 def _home(arguments: argparse.Namespace) -> Path:
     return Path(arguments.home or os.environ.get("HARNESS_HOME") or "runs").expanduser()
 
 
-def _records(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def _collected(arguments: argparse.Namespace) -> Collected:
     from leaderboard.collect import collect
 
     found = collect(_home(arguments) / "records")
     for message in found.skipped:
         print(f"leaderboard: {message}", file=sys.stderr)
-    return found.records
+    return found
+
+
+def _filters(arguments: argparse.Namespace) -> Filters:
+    from dataclasses import fields
+
+    from leaderboard.choose import Filters
+
+    given = vars(arguments)
+    return Filters(**{field.name: given[field.name] for field in fields(Filters) if field.name in given})
 
 
 def _build(arguments: argparse.Namespace) -> int:
     from leaderboard.board import build
 
     home = _home(arguments)
-    for path in build(_records(arguments), arguments.out or home / "board", selftests=home / "selftests"):
+    records = _collected(arguments).records
+    for path in build(records, arguments.out or home / "board", selftests=home / "selftests"):
         print(path)
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
+    from leaderboard.choose import chosen
     from leaderboard.rows import boards
 
-    found = boards(_records(arguments))
+    if arguments.attacks and arguments.form in ("latex", "bibtex"):
+        raise ValueError(f"--attacks is no table of --{arguments.form}; use --markdown, --csv or --json")
+    found = chosen(boards(_collected(arguments).records), _filters(arguments))
     if arguments.attacks:
         return _show_attacks(found, arguments)
     if arguments.form is None:
         from leaderboard.terminal import shown
 
-        print(shown(found))
-        return 0
+        limit = {"rows": arguments.top} if arguments.top else {}
+        print(shown(found, claims=arguments.claims, **limit))
+    else:
+        print(_text_of(found, arguments.form), end="")
+    return 0
+
+
+def _text_of(found: Sequence[Board], form: str) -> str:
+    from leaderboard.bibtex import bibtex
     from leaderboard.export import csv_text, json_text
+    from leaderboard.latex import latex
     from leaderboard.markdown import markdown
 
-    form = {"markdown": markdown, "csv": csv_text, "json": json_text}[arguments.form]
-    print(form(found), end="")
-    return 0
+    makers = {"markdown": markdown, "csv": csv_text, "json": json_text, "latex": latex, "bibtex": bibtex}
+    return str(makers[form](found))
 
 
 def _show_attacks(found: Sequence[Board], arguments: argparse.Namespace) -> int:
@@ -112,6 +171,39 @@ def _show_attacks(found: Sequence[Board], arguments: argparse.Namespace) -> int:
         print("\n\n".join(["# Attacks", *attack_sections(found, tests)]))
     else:
         print({"csv": attack_csv, "json": attack_json}[arguments.form](found, tests), end="")
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from leaderboard import compare
+    from leaderboard.choose import chosen, pair
+    from leaderboard.rows import boards
+
+    found = chosen(boards(_collected(arguments).records), _filters(arguments))
+    records = [row.record for board in found for row in board.rows]
+    result = compare.compare(*pair(records, arguments.a, arguments.b))
+    print(json.dumps(compare.as_json(result), indent=1, allow_nan=False) if arguments.json else compare.text(result))
+    return 0
+
+
+def _history(arguments: argparse.Namespace) -> int:
+    from leaderboard import history
+    from leaderboard.choose import chosen
+    from leaderboard.rows import boards
+
+    collected = _collected(arguments)
+    filters, found = _filters(arguments), boards(collected.records)
+    chosen(found, filters)  # says which names are unknown
+    pasts = history.history(_home(arguments) / "records", collected.every)
+    pasts = history.chosen(pasts, filters, arguments.system)
+    path = _home(arguments) / "board" / "leaderboard.json"
+    news = None if arguments.system else history.since_built(path, found)
+    if arguments.json:
+        from leaderboard.export import finite
+
+        print(json.dumps({"since_build": news, "systems": finite(history.as_json(pasts))}, indent=1, allow_nan=False))
+    else:
+        print(history.report(pasts, news, whole=arguments.system is not None))
     return 0
 
 

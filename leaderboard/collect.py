@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,11 @@ _NAMES = ("suite", "dataset", "victim", "defense")
 
 @dataclass(frozen=True)
 class Collected:
-    """The records that could be read, and a sentence for each file that could not."""
+    """The newest record of each system, all that could be read, and a sentence for each file that could not."""
 
     records: list[dict[str, Any]]
     skipped: list[str]
+    every: list[dict[str, Any]] = field(default_factory=list)
 
 
 def collect(folder: Path) -> Collected:
@@ -36,7 +37,7 @@ def collect(folder: Path) -> Collected:
             records.append(_read(path))
         except (OSError, ValueError, RecursionError) as error:
             skipped.append(f"{path.name} skipped: {error}")
-    return Collected([dict(record) for record in newest(records)], skipped)
+    return Collected([dict(record) for record in newest(records)], skipped, records)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def _read(path: Path) -> dict[str, Any]:
     reason = objection(record)
     if reason:
         raise ValueError(reason)
-    return record
+    return {"created": "", **record}
 
 
 def objection(record: Mapping[str, Any]) -> str:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 
 from leaderboard import _text, risks
-from leaderboard._row import rejecting
 from leaderboard.attacks import Line, Selftest, at_headline, lines
 from leaderboard.risks import CAUSES, EXPLANATION, RISKS
 from leaderboard.rows import Board, Row
@@ -53,27 +52,28 @@ def _found(board: Board) -> list[str]:
 
 
 def table(board: Board) -> str:
-    """The table of a board: rank, defense, robust and clean accuracy, other threats, AUROC, cost, flags."""
+    """The table of a board: rank, defense, robust and clean accuracy, claims, other threats, AUROC, cost, flags."""
     beside = board.beside
-    detects = any(row.metric("auroc") for row in board.rows)
-    header = ["rank", "defense", "robust % (95 %)", "clean %", *(f"{_text.threat(threat)} %" for threat in beside)]
-    beside_detectors = rejecting(board)
-    header += [*(["AUROC"] if detects else []), *(f"{title} %" for _, title, _ in beside_detectors), "time", "flags"]
-    alignment = ["---:", ":---", "---:", "---:", *("---:" for _ in beside)]
-    alignment += [*(["---:"] if detects else []), *("---:" for _ in beside_detectors), "---:", ":---"]
-    body = [_cells(row, board, detects) for row in board.rows]
+    detects, claims = any(row.metric("auroc") for row in board.rows), any(row.claims for row in board.rows)
+    header = ["rank", "defense", "robust % (95 %)", *(["claimed %"] if claims else []), "clean %"]
+    header += [f"{_text.threat(threat)} %" for threat in beside]
+    header += [*(["AUROC"] if detects else []), *(f"{title} %" for _, title, _ in board.rejecting), "time", "flags"]
+    alignment = ["---:", ":---", *("---:" for _ in header[3:]), ":---"]
+    body = [_cells(row, board, detects=detects, claims=claims) for row in board.rows]
     return "\n".join(_line(cells) for cells in ([escaped(title) for title in header], alignment, *body))
 
 
-def _cells(row: Row, board: Board, detects: bool) -> list[str]:
+def _cells(row: Row, board: Board, *, detects: bool, claims: bool) -> list[str]:
     name = escaped(row.name) + (f" ({escaped(row.author)})" if row.author else "")
     cells = [row.place, name, _text.percent_interval(row.metric("robust_accuracy"))]
+    if claims:
+        cells.append(_text.share(row.claims.get("robust_accuracy")) + " (contradicted)" * row.contradicted)
     cells.append(_text.percent(row.metric("clean_accuracy")))
     cells += [_text.percent(row.threats.get(threat)) for threat in board.beside]
     if detects:
         auroc = row.metric("auroc")
         cells.append(_text.area(auroc).split(" ")[0])
-    cells += [_text.percent(row.metric(metric)) for metric, _, _ in rejecting(board)]
+    cells += [_text.percent(row.metric(metric)) for metric, _, _ in board.rejecting]
     return [*cells, _text.duration(row.cost("seconds")), escaped(row.remarks)]
 
 

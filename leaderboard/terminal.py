@@ -6,7 +6,7 @@ import io
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rich import box
@@ -16,18 +16,28 @@ from rich.text import Text
 
 from harness.types import Interval
 from leaderboard import _text
-from leaderboard._row import rejecting
 from leaderboard.attacks import Selftest, at_headline, lines
 from leaderboard.markdown import attack_figures
 from leaderboard.rows import Board, Row
 
 _BAR = 20
+_ROWS = 50
 
 
-def shown(found: Sequence[Board], *, width: int | None = None, colour: bool | None = None) -> str:
-    """Boards as text, as wide as the terminal; colours only if standard output is one."""
+def shown(
+    found: Sequence[Board],
+    *,
+    width: int | None = None,
+    colour: bool | None = None,
+    rows: int = _ROWS,
+    claims: bool = False,
+) -> str:
+    """Boards as text, as wide as the terminal; colours only if standard output is one.
+
+    rows: the most of a board that are printed; claims: with what authors claim beside what was measured.
+    """
     width = width or _width()
-    return _printed([_board(board, width) for board in found], width, colour)
+    return _printed([_board(board, width, rows, claims) for board in found], width, colour)
 
 
 def shown_attacks(
@@ -70,10 +80,12 @@ def _attacks(board: Board, selftests: Mapping[str, Selftest]) -> Group:
     return Group(heading, Text(board.provenance, style="dim"), grid)
 
 
-def _board(board: Board, width: int) -> Group:
+def _board(whole: Board, width: int, most: int, claims: bool) -> Group:
+    board = replace(whole, rows=whole.rows[:most])
+    left = len(whole.rows) - len(board.rows)
     heading = [Text(board.title, style="bold"), Text(board.provenance, style="dim")]
     notes = [Text(f"Note: {note}", style="yellow") for note in board.notes]
-    columns = list(_columns(board, width))
+    columns = list(_columns(board, width, claims))
     grid = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
         least = min(column.least, max((len(column.text(row)) for row in board.rows), default=0))
@@ -82,7 +94,8 @@ def _board(board: Board, width: int) -> Group:
         grid.add_column(column.title, justify=justify, min_width=least or None, no_wrap=not wraps, overflow="fold")
     for row in board.rows:
         grid.add_row(*(column.text(row) for column in columns))
-    return Group(*heading, *notes, grid, *_found(board))
+    rest = f"and {left:,} more: --top {len(whole.rows)} prints them, --csv and --json hold all"
+    return Group(*heading, *notes, grid, *([Text(rest, style="dim")] if left else []), *_found(board))
 
 
 def _found(board: Board) -> Iterator[Text]:
@@ -100,12 +113,14 @@ class _Column:
     least: int = 0
 
 
-def _columns(board: Board, width: int) -> Iterator[_Column]:
+def _columns(board: Board, width: int, claims: bool) -> Iterator[_Column]:
     """What fits: more columns from 76 characters on, then from 110, then from 180."""
     yield _Column("rank", lambda row: Text(row.place))
     yield _Column("defense", lambda row: Text(row.name), least=12 if width < 76 else 20 if width < 110 else 40)
     yield _Column("robust %", lambda row: Text(_text.percent(row.metric("robust_accuracy")), style="bold"))
     yield _Column("95 %", lambda row: Text(_text.percent_range(row.metric("robust_accuracy")), style="dim"))
+    if claims:
+        yield _Column("claimed %", _claimed)
     if width >= 110:
         yield _Column("0" + "100 %".rjust(_BAR - 1), _bar, least=_BAR)
     if width >= 76:
@@ -116,11 +131,17 @@ def _columns(board: Board, width: int) -> Iterator[_Column]:
             yield _Column(title, lambda row, threat=threat: Text(_text.percent(row.threats.get(threat))))  # type: ignore[misc]
         if any(row.metric("auroc") for row in board.rows):
             yield _Column("AUROC", lambda row: Text(_text.area(row.metric("auroc")).split(" ")[0]))
-        for metric, title, _ in rejecting(board):
+        for metric, title, _ in board.rejecting:
             yield _Column(f"{title} %".lower(), lambda row, metric=metric: Text(_text.percent(row.metric(metric))))  # type: ignore[misc]
     if width >= 110:
         yield _Column("time", lambda row: Text(_text.duration(row.cost("seconds"))))
     yield _Column("flags", _flags, least=12 if width < 76 else 17)
+
+
+def _claimed(row: Row) -> Text:
+    """The claimed robust accuracy, marked where it lies outside the measured interval."""
+    claim = row.claims.get("robust_accuracy")
+    return Text(f"{_text.share(claim)}{' ≠' if row.contradicted else ''}", style="yellow" if row.contradicted else "")
 
 
 def _bar(row: Row) -> Text:

@@ -65,3 +65,14 @@ def test_whole_and_failed_records_are_accepted(made):
     assert objection(made.failed("none")) == ""
     assert objection(made.system(per_input={})) == ""
     assert objection(made.system(per_input=None)) == ""
+
+
+def test_older_records_of_a_system_are_kept_apart(tmp_path, made):
+    old, new = made.system("a", created="2026-01-01T00:00:00Z"), made.system("a")
+    del old["created"]
+    for name, record in (("old", old), ("new", new)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(record))
+    found = collect(tmp_path)
+    assert found.records == [new]
+    assert found.every == [new, {"created": "", **old}]
+    assert found.skipped == []

@@ -51,7 +51,16 @@ def test_the_folder_comes_from_the_environment_or_lies_here(home, monkeypatch, c
     assert "adversarial_training" in second
 
 
-@pytest.mark.parametrize(("form", "start"), [("--markdown", "# Leaderboard"), ("--csv", "suite,size"), ("--json", "[")])
+FORMS = [
+    ("--markdown", "# Leaderboard"),
+    ("--csv", "suite,size"),
+    ("--json", "["),
+    ("--latex", "% \\usepackage{booktabs"),
+    ("--bibtex", "@article{jamil2023leveraging"),
+]
+
+
+@pytest.mark.parametrize(("form", "start"), FORMS)
 def test_show_in_other_forms(home, capsys, form, start):
     assert main(["show", form, "--home", str(home)]) == 0
     assert capsys.readouterr().out.startswith(start)
@@ -64,6 +73,78 @@ def test_an_empty_store_is_no_error_and_a_missing_one_is(tmp_path, capsys):
     assert main(["build", "--home", str(tmp_path)]) == 0
     assert main(["show", "--home", str(tmp_path)]) == 0
     assert "No systems yet" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", [[], ["--markdown"], ["--csv"], ["--json"], ["--latex"], ["--bibtex"]])
+@pytest.mark.parametrize("kind", ["empty", "one", "failed", "many"])
+def test_every_form_of_small_and_large_folders(tmp_path, made, capsys, form, kind):
+    folder = tmp_path / "records"
+    folder.mkdir()
+    many = [made.system(f"d{i}", robust=i / 200, inputs=20) for i in range(120)]
+    records = {"empty": [], "one": [made.system()], "failed": [made.failed("a"), made.failed("b")], "many": many}[kind]
+    for record in records:
+        (folder / f"{record['id']}.json").write_text(json.dumps(record))
+    assert main(["show", *form, "--home", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert out.strip()
+    assert ("and 70 more: --top 120 prints them" in out) == (kind == "many" and not form)
+
+
+def test_filters_and_claims(home, capsys):
+    assert main(["show", "--defense", "gauss", "--suite", "fashion-1", "--top", "2", "--csv", "--home", str(home)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all("gauss" in line for line in lines[1:])
+    assert main(["show", "--claims", "--home", str(home)]) == 0
+    out = capsys.readouterr().out
+    assert "claimed %" in out
+    assert "55.0 ≠" in out
+    assert main(["show", "--flags", "gradient-mismatch", "--json", "--home", str(home)]) == 0
+    assert [system["defense"] for board in json.loads(capsys.readouterr().out) for system in board["systems"]] == [
+        "bit_depth"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (["show", "--suite", "fashon"], "did you mean fashion-1"),
+        (["show", "--attacks", "--latex"], "--attacks is no table of --latex"),
+        (["show", "--flags", "--unflagged"], "not both"),
+        (["compare", "none", "nonesuch"], "no record has the defense 'nonesuch'"),
+        (["compare", "none", "bit_depth", "--suite", "fashion-2"], "known: fashion-0, fashion-1"),
+        (["history", "nonesuch"], "defense or id 'nonesuch'"),
+    ],
+)
+def test_wrong_arguments_are_errors(home, capsys, given, words):
+    assert main([*given, "--home", str(home)]) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_two_systems_are_compared(home, capsys):
+    assert main(["compare", "adversarial_training", "bit_depth", "--home", str(home)]) == 0
+    assert "1,000 inputs in common" in capsys.readouterr().out
+    assert main(["compare", "adversarial_training", "bit_depth", "--json", "--home", str(home)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["a"]["defense"] == "adversarial_training"
+    assert found["robust"]["difference"]["low"] > 0
+
+
+def test_history_since_the_build_and_of_a_system(home, made, capsys):
+    assert main(["history", "--home", str(home)]) == 0
+    assert "No board was built yet" in capsys.readouterr().out
+    assert main(["build", "--home", str(home)]) == 0
+    record = made.system("none", clean=0.9, robust=0.3, created="2026-12-01T00:00:00Z")
+    (home / "records" / "new.json").write_text(json.dumps(record | {"id": "c" * 16}))
+    capsys.readouterr()
+    assert main(["history", "--home", str(home)]) == 0
+    out = capsys.readouterr().out
+    assert "none (fashion_mnist · cnn · ℓ∞ 0.1, adaptive): rank" in out
+    assert "robust 2.0 → 30.0" in out
+    assert main(["history", "none", "--suite", "fashion-1", "--json", "--home", str(home)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["since_build"] is None
+    assert [entry["id"] for entry in found["systems"][0]["entries"]][-1] == "c" * 16
 
 
 def test_skipped_files_are_named_on_standard_error(home, capsys):

@@ -59,3 +59,11 @@ def test_a_note_and_an_earlier_suite_are_said(made):
     text = markdown(boards([made.system(**note), made.system(suite="fashion-0")]))
     assert "Note: Fashion-MNIST could not be had" in text
     assert "an earlier suite" in text
+
+
+def test_claims_have_a_column_where_there_are_any(made):
+    claimed = made.system("a", robust=0.3, submission={"claimed": {"robust_accuracy": 0.55}})
+    head, _, first, second = lines(markdown(boards([claimed, made.system("b", robust=0.2)])))
+    assert cells(head)[3] == "claimed %"
+    assert (cells(first)[3], cells(second)[3]) == ("55.0 (contradicted)", "–")
+    assert "claimed" not in markdown(boards([made.system()]))

@@ -47,3 +47,22 @@ def test_a_name_is_no_markup(made):
 
 def test_an_empty_store():
     assert "harness run quick" in table([])
+
+
+def test_of_many_systems_the_first_are_printed(made):
+    found = boards([made.system(f"d{i:03}", robust=i / 100, inputs=10) for i in range(60)])
+    text = shown(found, width=120, colour=False)
+    assert "and 10 more: --top 60 prints them, --csv and --json hold all" in text
+    assert sum(" d0" in line for line in text.splitlines()) == 50
+    assert "more:" not in shown(found, width=120, colour=False, rows=60)
+
+
+@pytest.mark.parametrize("width", [60, 100, 200])
+def test_claims_beside_what_was_measured(made, width):
+    claimed = made.system("a", robust=0.3, submission={"claimed": {"robust_accuracy": 0.55}})
+    met = made.system("b", robust=0.3, submission={"claimed": {"robust_accuracy": 0.31}})
+    text = shown(boards([claimed, met, made.system("c")]), width=width, colour=False, claims=True)
+    assert max(map(len, text.splitlines())) <= width
+    assert "55.0 ≠" in text
+    assert "31.0 ≠" not in text
+    assert "claimed" not in shown(boards([claimed]), width=width, colour=False)
