@@ -1,19 +1,49 @@
-"""Pictures for the board: inputs that a system was fooled on, clean, adversarial, and their difference magnified."""
+"""What the board shows of single inputs: what became of each, and pictures: clean, adversarial, the difference magnified."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.nearest import Pictured
+from harness.nearest import Pictured, Read, atlas, columns, images, names_of, nearest
+from harness.plan import Task
+from harness.rank import counted, robustness
+from harness.types import Threat
 
 if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
 NUMBER = 8
+
+
+def inputs(
+    outcomes: pd.DataFrame, tasks: Sequence[Task], headline: Threat, read: Read, *, folder: Path | None
+) -> dict[str, Any]:
+    """What a record tells of each input at the headline: what became of it, the nearest attack, pictures of it.
+
+    folder: for the pictures of all inputs. The gallery in the record holds a few.
+    """
+    if not bool(counted(outcomes, headline).any()):
+        return {"per_input": {}, "gallery": []}
+    found, closest, names = robustness(outcomes, headline), nearest(outcomes, headline), names_of(tasks[0].dataset)
+    pictured = images(closest, tasks, read)
+    drawn = atlas(pictured, found.index.tolist(), folder) if pictured and folder else None
+    per_input = {
+        "index": found.index.tolist(),
+        "clean": found.clean.round(4).tolist(),
+        "robust": found.robust.round(4).tolist(),
+        "breaker": found.breaker.tolist(),
+        **columns(closest, found.index, names),
+    }
+    return {
+        "per_input": per_input,
+        "gallery": gallery(closest, pictured, names),
+        **({"pictures": drawn} if drawn else {}),
+    }
 
 
 def gallery(found: pd.DataFrame, pictured: Pictured | None, names: Callable[[int], str]) -> list[dict[str, Any]]:

@@ -22,10 +22,11 @@ from harness import registry, validity
 from harness.contributions import contributions
 from harness.data import test_size
 from harness.foreign import shifts
-from harness.gallery import gallery
+from harness.gallery import inputs
 from harness.grid import Grid, System, role
+from harness.history import note
 from harness.measure import measured
-from harness.nearest import atlas, columns, images, names_of, nearest
+from harness.metrics._roc import curves
 from harness.perform import OUTCOME
 from harness.plan import Plan, Task, foreign
 from harness.rank import counted, robustness
@@ -163,7 +164,8 @@ def build_record(
             "per_input": {},
             "gallery": [],
         }
-    return record | _figures(plan, found, store) | _inputs(plan, system, found, pictures)
+    shown = inputs(found.outcomes, found.tasks, grid.headline, lambda key: found.read(plan.tasks[key]), folder=pictures)
+    return record | _figures(plan, found, store) | shown
 
 
 def _command(grid: Grid) -> str:
@@ -237,30 +239,10 @@ def _figures(plan: Plan, found: Evidence, store: Store) -> dict[str, Any]:
         "cells": cells(found, store),
         "checks": cells(found, store, checks=True),
         "shifts": shifts(outcomes),
+        "roc": curves(outcomes, grid.headline),
         "training": trainings(found, store),
         "risks": [found for found in (decomposition(outcomes, threat) for threat in threats(plan)) if found],
         **costs(found, store),
-    }
-
-
-def _inputs(plan: Plan, system: System, found: Evidence, folder: Path | None) -> dict[str, Any]:
-    """What became of each input at the headline, the nearest attack on it, and pictures."""
-    outcomes, headline = found.outcomes, plan.grid.headline
-    if not bool(counted(outcomes, headline).any()):
-        return {"per_input": {}, "gallery": []}
-    per_input, closest, names = robustness(outcomes, headline), nearest(outcomes, headline), names_of(system.dataset)
-    pictured = images(closest, found.tasks, lambda key: found.read(plan.tasks[key]))
-    drawn = atlas(pictured, per_input.index.tolist(), folder) if pictured and folder else None
-    return {
-        "per_input": {
-            "index": per_input.index.tolist(),
-            "clean": per_input.clean.round(4).tolist(),
-            "robust": per_input.robust.round(4).tolist(),
-            "breaker": per_input.breaker.tolist(),
-            **columns(closest, per_input.index, names),
-        },
-        "gallery": gallery(closest, pictured, names),
-        **({"pictures": drawn} if drawn else {}),
     }
 
 
@@ -426,7 +408,7 @@ def outcomes_of(folder: Path, name: str) -> pd.DataFrame:
 
 
 def save(record: Mapping[str, Any], outcomes: pd.DataFrame, folder: Path) -> Path:
-    """Write a record and the outcomes behind it by rename; their name is the system's id."""
+    """Write a record and the outcomes behind it by rename, and what changed into its history; their name is the system's id."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{record['id']}.json"
     table = path.with_suffix(f".{os.getpid()}.parquet.tmp")
@@ -435,4 +417,5 @@ def save(record: Mapping[str, Any], outcomes: pd.DataFrame, folder: Path) -> Pat
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(record, default=float), encoding="utf-8")
     temporary.replace(path)
+    note(record, folder)
     return path

@@ -206,12 +206,13 @@ def _verdict(name: str, verdict: str, reason: str, isolation: Isolation | None) 
 
 
 def _scored(name: str, record: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
-    """The figures with the rank among all records of the same group in the run folder."""
+    """The figures with the rank among all records of the same group, those of the run folder and the references."""
+    from harness.references import with_references
     from harness.track import records_of, run_id
-    from harness.tracked import identity, newest
+    from harness.tracked import identity
 
     home = api.home_folder()
-    rivals = [r for r in newest(records_of(home)) if identity(r) != identity(record)]
+    rivals = [r for r in with_references(records_of(home)) if identity(r) != identity(record)]
     peers = [record, *(r for r in rivals if group(r) == group(record) and r["complete"])]
     place = next(p for p in ranked(peers) if p.record["id"] == record["id"])
     metrics = record["metrics"]

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from harness.mlflow_page import experiment_note, rank_text, system_note, table, views
 from harness.rank import Ranked, ranked
+from harness.references import with_references
 from harness.tracked import Content, cell_run, digest, identity, newest, system_run
 
 if TYPE_CHECKING:
@@ -361,9 +362,15 @@ def write_all(paths: Iterable[str], home: Path) -> dict[str, Any]:
         if path.is_file():
             tracker = tracker or Tracker(home, client(home))
             written += tracker.write(json.loads(path.read_text(encoding="utf-8")))
-    records = records_of(home)
-    links = (tracker or Tracker(home, client(home))).publish(records) if records else {}
-    return {"written": written, "links": links}
+    own = records_of(home)
+    if not own:
+        return {"written": written, "links": {}}
+    tracker = tracker or Tracker(home, client(home))
+    records = with_references(own, everywhere=False)
+    for record in records:
+        if record.get("reference"):
+            tracker.write(record)
+    return {"written": written, "links": tracker.publish(records)}
 
 
 def _complaint(error: Exception, uri: str) -> str:

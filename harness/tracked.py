@@ -42,9 +42,9 @@ def identity(record: Record) -> str:
 
 
 def newest(records: Iterable[Record]) -> list[Record]:
-    """The last record of each system."""
+    """The last record of each system; one that ships with the package gives way to any other."""
     last: dict[str, Record] = {}
-    for record in sorted(records, key=lambda r: str(r["created"])):
+    for record in sorted(records, key=lambda r: (not r.get("reference"), str(r["created"]))):
         last[identity(record)] = record
     return list(last.values())
 
@@ -127,6 +127,7 @@ def _axes(record: Record) -> dict[str, str]:
     environment = record["environment"]
     names = ("suite", "grid", "size", "dataset", "victim", "defense", "seed", "track", "status")
     facts = {"commit": environment.get("commit", ""), "dirty": environment.get("dirty", ""), "key": record["id"]}
+    facts["origin"] = "reference" if record.get("reference") else "own"
     return {name: str(value) for name, value in ({n: record[n] for n in names} | facts).items()} | {"superseded": "no"}
 
 

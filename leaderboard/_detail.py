@@ -10,6 +10,7 @@ from leaderboard import _risks, _tables, _text
 from leaderboard._curve import curves
 from leaderboard._gallery import gallery
 from leaderboard._markup import Markup, element, joined
+from leaderboard._roc import roc
 from leaderboard._row import badges
 from leaderboard._strip import strip
 from leaderboard._values import interval, mapping, mappings, number, plain
@@ -21,12 +22,14 @@ _SHOWN = 12
 def detail(board: Board, row: Row) -> Markup:
     """All that is known of a system, in sections; those without content are left out."""
     drawn = curves(row.threats, row.metric("clean_accuracy"), board.headline)
+    detected = roc(row.record.get("roc"))
     curved = element("div", joined(drawn), class_="curves") if drawn else None
     squares = strip(mapping(row.record.get("per_input")))
     outcomes = joined([squares, element("div", data_inputs=True)]) if squares else None
     sections = [
         _section("Failed tasks", _tables.failures(row), "wide"),
         _section("Accuracy against perturbation size", curved, "wide"),
+        _section("Detection under attack", element("div", detected, class_="curves") if detected else None, "wide"),
         _section("What became of each input at the headline threat", outcomes, "wide"),
         _section("Flags", _flags(row), "wide"),
         _section("Attacks", _tables.attacks(board, row), "wide"),

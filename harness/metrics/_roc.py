@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harness.rank import Z, counted
-from harness.types import Interval, Threat
+from harness.rank import Z, counted, wilson
+from harness.types import Interval, Knowledge, Threat
 
 Array = np.ndarray[Any, Any]
+KNOWLEDGE: tuple[Knowledge, ...] = ("adaptive", "oblivious")
+RATES = np.unique(np.round(np.concatenate([np.geomspace(0.001, 1, 31), [0.01, 0.05, 0.1]]), 6))
 
 
 def margins(outcomes: pd.DataFrame, threat: Threat) -> tuple[Array, Array] | None:
@@ -37,6 +40,34 @@ def auroc(clean: Array, attacked: Array) -> float:
     below = np.searchsorted(ordered, attacked, side="left")
     level = np.searchsorted(ordered, attacked, side="right")
     return float(((below + level) / 2).mean() / len(clean))
+
+
+def curve(clean: Array, attacked: Array, rates: Array) -> list[dict[str, float]]:
+    """True-positive rate with Wilson's 95 % interval at false-positive rates; none below one clean input.
+
+    The threshold at a rate is the lowest that rejects no larger share of the clean inputs.
+    """
+    ordered = np.sort(clean)
+    points = []
+    for rate in rates:
+        rejected = int(rate * len(ordered) + 1e-9)
+        if rejected == 0:
+            continue
+        threshold = ordered[len(ordered) - rejected - 1] if rejected < len(ordered) else -math.inf
+        found = wilson(float((attacked > threshold).sum()), len(attacked))
+        points.append({"fpr": float(rate), "tpr": found.value, "low": found.low, "high": found.high})
+    return points
+
+
+def curves(outcomes: pd.DataFrame, headline: Threat) -> list[dict[str, Any]]:
+    """The characteristic of a detector at the headline's ball, for each kind of attacker; empty for other systems."""
+    found = []
+    for knowledge in KNOWLEDGE if headline.knowledge == "adaptive" else KNOWLEDGE[1:]:
+        threat = Threat(headline.norm, headline.epsilon, knowledge)
+        known = margins(outcomes, threat)
+        if known is not None:
+            found.append({**asdict(threat), "inputs": len(known[0]), "points": curve(*known, RATES)})
+    return found
 
 
 def area_interval(area: float, first: int, second: int) -> Interval:
