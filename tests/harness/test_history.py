@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from harness.history import FOLDER, file_of, line, note, read, same
@@ -80,3 +81,12 @@ def test_a_torn_line_is_passed_over_and_not_added_to(tmp_path: Path) -> None:
     assert note(record(inputs=5), tmp_path)
     assert [entry["inputs"] for entry in lines(tmp_path)] == [2, 5]
     assert read(tmp_path / "missing.jsonl") == []
+
+
+def test_saving_a_record_notes_it(tmp_path: Path) -> None:
+    from harness.record import save
+
+    for each in (record(), record(created="2026-02-02T00:00:00Z"), record(inputs=7)):
+        save(each, pd.DataFrame({"index": [0, 1]}), tmp_path)
+    assert [entry["inputs"] for entry in lines(tmp_path)] == [2, 7]
+    assert [path.name for path in tmp_path.glob("*.json")] == [f"{'a' * 16}.json"]
