@@ -78,6 +78,7 @@ def columns_of(board: Board, row: Row) -> dict[str, Any]:
         "defense": row.name,
         "authors": row.author,
         "isolation": row.isolation,
+        "origin": row.origin,
         **{f"claimed_{name}": row.claims.get(name) for name in ("clean_accuracy", "robust_accuracy")},
         "roles": " ".join(row.roles),
         "track": row.track,

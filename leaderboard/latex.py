@@ -9,6 +9,7 @@ from harness.types import Interval, Threat
 from leaderboard import _text
 from leaderboard._values import bounded
 from leaderboard.bibtex import Entry, escaped, keys, submissions
+from leaderboard.markdown import shipped
 from leaderboard.rows import Board, Row
 
 _HEAD = r"""% \usepackage{booktabs,graphicx} in the preamble; the citations: leaderboard show --bibtex > board.bib,
@@ -16,6 +17,7 @@ _HEAD = r"""% \usepackage{booktabs,graphicx} in the preamble; the citations: lea
 _NORMS = {"linf": r"$\ell_\infty$", "l2": r"$\ell_2$", "l1": r"$\ell_1$", "l0": r"$\ell_0$"}
 _MISSING = "--"
 _DAGGER = r"$^{\dagger}$"
+_CIRCLE = r"$^{\circ}$"
 
 
 def latex(boards: Sequence[Board]) -> str:
@@ -57,7 +59,8 @@ def _line(cells: Sequence[str]) -> str:
 
 def _cells(row: Row, board: Board, told: Mapping[str, Entry], detects: bool) -> list[str]:
     cited = keys(row, told)
-    name = escaped(row.name) + (f"~\\cite{{{','.join(cited)}}}" if cited else "") + _DAGGER * row.flagged
+    name = escaped(row.name) + (f"~\\cite{{{','.join(cited)}}}" if cited else "")
+    name += _DAGGER * row.flagged + _CIRCLE * (row.origin == "reference")
     rank = _MISSING if row.rank is None else f"{'$=$' if row.tied else ''}{row.rank}"
     cells = [rank, name, _percent(row.metric("clean_accuracy")), _with_ends(row.metric("robust_accuracy"))]
     cells += [_percent(row.threats.get(threat)) for threat in board.beside]
@@ -106,6 +109,8 @@ def _notes(board: Board) -> list[str]:
             f"{escaped(row.name)}: {', '.join(escaped(f.name) for f in row.fired if f.warning)}" for row in doubted
         )
         lines.append(f"{_DAGGER}~A flag speaks against the number: {'; '.join(named)}.")
+    if shipped(board):
+        lines.append(f"{_CIRCLE}~A result that ships with the package.")
     if board.superseded:
         lines.append("An earlier suite, not to be compared with the newer one.")
     lines += [f"{re.sub('[.]$', '', escaped(note))}." for note in board.notes]

@@ -14,6 +14,8 @@ _LEGEND = """\
 Robust: right and accepted when clean, and never wrong and accepted under any attack of the threat; worst case per
 input, in % with its 95 % interval. Equal ranks (=) are not told apart by a paired test. Flags in parentheses only
 describe."""
+REFERENCE = "°"
+REFERENCES = "° a result that ships with the package; a run of one's own takes its place"
 _ATTACKS = """\
 Attacks alone, in the headline's ball: success and missed in % of the inputs that each was given and that were right when
 clean; missed are those that another attack broke; wins are inputs that no other broke; distances, passes and time are
@@ -42,7 +44,12 @@ def section(board: Board) -> str:
     if board.superseded:
         lines[-1] += " · an earlier suite, not to be compared with the newer one"
     lines += [line for note in board.notes for line in ("", f"Note: {escaped(note)}")]
-    return "\n".join([*lines, "", table(board), *_found(board)])
+    return "\n".join([*lines, "", table(board), *_found(board), *(["", f"{REFERENCES}."] if shipped(board) else [])])
+
+
+def shipped(board: Board) -> bool:
+    """Whether some results of a board ship with the package."""
+    return any(row.origin == "reference" for row in board.rows)
 
 
 def _found(board: Board) -> list[str]:
@@ -64,7 +71,8 @@ def table(board: Board) -> str:
 
 
 def _cells(row: Row, board: Board, *, detects: bool, claims: bool) -> list[str]:
-    name = escaped(row.name) + (f" ({escaped(row.author)})" if row.author else "")
+    name = escaped(row.name) + REFERENCE * (row.origin == "reference")
+    name += f" ({escaped(row.author)})" if row.author else ""
     cells = [row.place, name, _text.percent_interval(row.metric("robust_accuracy"))]
     if claims:
         cells.append(_text.share(row.claims.get("robust_accuracy")) + " (contradicted)" * row.contradicted)

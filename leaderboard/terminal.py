@@ -17,7 +17,7 @@ from rich.text import Text
 from harness.types import Interval
 from leaderboard import _text
 from leaderboard.attacks import Selftest, at_headline, lines
-from leaderboard.markdown import attack_figures
+from leaderboard.markdown import REFERENCE, REFERENCES, attack_figures, shipped
 from leaderboard.rows import Board, Row
 
 _BAR = 20
@@ -95,7 +95,8 @@ def _board(whole: Board, width: int, most: int, claims: bool) -> Group:
     for row in board.rows:
         grid.add_row(*(column.text(row) for column in columns))
     rest = f"and {left:,} more: --top {len(whole.rows)} prints them, --csv and --json hold all"
-    return Group(*heading, *notes, grid, *([Text(rest, style="dim")] if left else []), *_found(board))
+    below = [*([rest] if left else []), *([REFERENCES] if shipped(board) else [])]
+    return Group(*heading, *notes, grid, *(Text(line, style="dim") for line in below), *_found(board))
 
 
 def _found(board: Board) -> Iterator[Text]:
@@ -116,7 +117,7 @@ class _Column:
 def _columns(board: Board, width: int, claims: bool) -> Iterator[_Column]:
     """What fits: more columns from 76 characters on, then from 110, then from 180."""
     yield _Column("rank", lambda row: Text(row.place))
-    yield _Column("defense", lambda row: Text(row.name), least=12 if width < 76 else 20 if width < 110 else 40)
+    yield _Column("defense", _name, least=12 if width < 76 else 20 if width < 110 else 40)
     yield _Column("robust %", lambda row: Text(_text.percent(row.metric("robust_accuracy")), style="bold"))
     yield _Column("95 %", lambda row: Text(_text.percent_range(row.metric("robust_accuracy")), style="dim"))
     if claims:
@@ -136,6 +137,10 @@ def _columns(board: Board, width: int, claims: bool) -> Iterator[_Column]:
     if width >= 110:
         yield _Column("time", lambda row: Text(_text.duration(row.cost("seconds"))))
     yield _Column("flags", _flags, least=12 if width < 76 else 17)
+
+
+def _name(row: Row) -> Text:
+    return Text(row.name + REFERENCE * (row.origin == "reference"))
 
 
 def _claimed(row: Row) -> Text:

@@ -25,6 +25,7 @@ def test_a_line_a_system(made):
     assert float(first["robust_accuracy"]) == 0.02
     assert float(first["robust_accuracy_low"]) < 0.02 < float(first["robust_accuracy_high"])
     assert first["tied"] == "False"
+    assert first["origin"] == "own"
     assert float(first["robust_linf_0.1_adaptive"]) == 0.02
 
 

@@ -65,6 +65,13 @@ def test_patches_notes_and_earlier_suites(made):
     assert "An earlier suite" in text
 
 
+def test_results_that_ship_are_marked(made):
+    text = latex(boards([made.system("a", reference=True), made.system("b")]))
+    assert r"a$^{\circ}$" in text
+    assert r"b$^{\circ}$" not in text
+    assert r"$^{\circ}$~A result that ships with the package." in text
+
+
 def test_an_empty_store_is_a_comment():
     assert latex([]).startswith("% No systems yet")
 

@@ -67,3 +67,9 @@ def test_claims_have_a_column_where_there_are_any(made):
     assert cells(head)[3] == "claimed %"
     assert (cells(first)[3], cells(second)[3]) == ("55.0 (contradicted)", "–")
     assert "claimed" not in markdown(boards([made.system()]))
+
+
+def test_results_that_ship_are_marked(made):
+    text = markdown(boards([made.system("a", reference=True), made.system("b")]))
+    assert [cells(line)[1] for line in lines(text)[2:]] == ["a°", "b"]
+    assert "° a result that ships with the package" in text

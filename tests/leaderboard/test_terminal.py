@@ -66,3 +66,10 @@ def test_claims_beside_what_was_measured(made, width):
     assert "55.0 ≠" in text
     assert "31.0 ≠" not in text
     assert "claimed" not in shown(boards([claimed]), width=width, colour=False)
+
+
+def test_results_that_ship_are_marked(made):
+    text = shown(boards([made.system("a", reference=True), made.system("b")]), width=120, colour=False)
+    assert "a° " in text
+    assert "b° " not in text
+    assert "° a result that ships with the package" in text
