@@ -110,7 +110,7 @@ def section(board: Board, place: int, selftests: Mapping[str, Selftest]) -> Mark
     tables.append(_heat.table(board, first))
     where = dict.fromkeys(line.selftest.where for line in found if line.selftest)
     words = f"{_CAPTION} It was made on {'; '.join(where)}." if where else _CAPTION
-    heading = element("h3", f"Attacks on {board.dataset} · {board.victim} · {board.suite}")
+    heading = element("h2", f"Attacks on {board.dataset} · {board.victim} · {board.suite}")
     note = element("p", words, class_="note")
     return element("section", heading, *tables, note, class_="attacks", data_of=place, data_view="attacks")
 

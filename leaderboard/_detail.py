@@ -95,7 +95,7 @@ def _flag(flag: Flag) -> Markup:
     name = element("span", element("span", sign, class_="sign", aria_hidden="true"), flag.name, class_=f"badge {kind}")
     known = {**({} if flag.value is None else {"value": flag.value}), **flag.evidence}
     evidence = "; ".join(f"{plain(key)}: {_short(value)}" for key, value in known.items())
-    words = joined([element("span", state, class_="state"), " ", flag.text])
+    words = joined([element("span", state, class_="state"), " ", flag.text.removeprefix(f"{state}: ")])
     return element("li", name, element("span", words, element("small", evidence) if evidence else None))
 
 

@@ -40,7 +40,7 @@ def section(board: Board, place: int) -> Markup | None:
     if not found:
         return None
     tables = [_table(name, sorted(lines, key=_worst_last)) for name, lines in found.items()]
-    heading = element("h3", f"Foreign and shifted inputs: {board.dataset} · {board.victim} · {board.suite}")
+    heading = element("h2", f"Foreign and shifted inputs: {board.dataset} · {board.victim} · {board.suite}")
     note = element("p", _CAPTION, class_="note")
     return element("section", heading, *tables, note, class_="attacks", data_of=place, data_view="foreign")
 

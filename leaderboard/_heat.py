@@ -40,7 +40,14 @@ def table(board: Board, lines: list[Line]) -> Markup | None:
         class_="heat",
         role="table",
     )
-    scroll = element("div", whole, class_="scroll", tabindex=0, role="region", aria_label="What breaks what")
+    scroll = element(
+        "div",
+        whole,
+        class_="scroll",
+        tabindex=0,
+        role="region",
+        aria_label=f"What breaks what: {board.title}, {board.suite}",
+    )
     return element("details", element("summary", "What breaks what"), scroll)
 
 

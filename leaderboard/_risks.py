@@ -19,7 +19,7 @@ def section(board: Board, place: int) -> Markup | None:
     found = lines(board)
     if not found:
         return None
-    heading = element("h3", f"Where the adversarial risk comes from: {board.dataset} · {board.victim} · {board.suite}")
+    heading = element("h2", f"Where the adversarial risk comes from: {board.dataset} · {board.victim} · {board.suite}")
     table = element("div", _table(found, named=True), class_="scroll")
     return element(
         "section",

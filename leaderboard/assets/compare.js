@@ -63,7 +63,7 @@ function pair([a, b]) {
   const place = new Map(b.outcomes.index.map((index, i) => [index, i]));
   const common = a.outcomes.index.map((index, i) => [i, place.get(index)]).filter(([, j]) => j !== undefined);
   const lines = [["Robust", "robust"], ["Clean", "clean"]].map(([title, name]) => [title, compare(common.map(([i]) => a.outcomes[name][i]), common.map(([, j]) => b.outcomes[name][j]))]);
-  const heads = ["", "Both, inputs", `Only ${a.row.name}`, `Only ${b.row.name}`, "Neither", "Difference, points (95 %)", "p"];
+  const heads = ["Accuracy", "Both, inputs", `Only ${a.row.name}`, `Only ${b.row.name}`, "Neither", "Difference, points (95 %)", "p"];
   const cells = ([title, found]) => element("tr", { role: "row" }, element("th", { scope: "row", role: "rowheader" }, title), ...[found.both, found.first, found.second, found.neither, found.difference, found.p].map((text, i) => element("td", { role: "cell", "data-label": heads[i + 1] }, text)));
   const table = element("table", { class: "small", role: "table" },
     element("caption", {}, `${common.length} inputs that both were given. p: ${lines[0][1].test}; the interval is ${lines[0][1].method}. One pair at a time, without a correction for many.`),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import html
+import importlib.util
 import io
 import shutil
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -442,3 +444,100 @@ def test_details_beside_the_page_are_loaded_or_missed_in_words(browser, made, tm
     browser.execute_async_script("setTimeout(arguments[0], 300)")
     assert "is not to be had. It lies beside this page" in all_of(browser, ".opened")[0].text
     browser.get_log("browser")
+
+
+@pytest.fixture(scope="module")
+def axe():
+    """The source of axe-core."""
+    found = importlib.util.find_spec("axe_playwright_python")
+    if found is None:
+        pytest.skip("axe-core is not installed (pip install '.[browser]')")
+    return (Path(found.origin).parent / "axe.min.js").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("scheme", "pixels"), [("light", 1280), ("dark", 360)])
+def test_axe_finds_nothing_in_any_view(page, url, axe, scheme, pixels):
+    for place in (0, 1):
+        all_of(page, "[data-board='0'] [data-compare]")[place].click()
+    chosen = address(page).removeprefix("#compare=")
+    first = chosen.split("%2C")[0]
+    page.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    )
+    views = ["", "view=attacks", "view=foreign", f"view=compare&compare={chosen}", f"open={first}", f"system={first}"]
+    found = []
+    with width(page, pixels):
+        for state in views:
+            page.get("about:blank")
+            page.get(f"{url}#{state}")
+            ready(page)
+            settled(page)
+            page.execute_script("for (const each of document.querySelectorAll('details')) each.open = true")
+            page.execute_script(axe)
+            run = "const [done] = arguments; axe.run(document).then(found => done(found.violations.map(v => [v.id, v.impact])))"
+            found += [(state, *violation) for violation in page.execute_async_script(run)]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    assert found == []
+
+
+def press(page, *keys):
+    from selenium.webdriver import ActionChains
+
+    for key in keys:
+        ActionChains(page).send_keys(key).perform()
+
+
+def focused(page):
+    return page.execute_script("return document.activeElement.outerHTML")
+
+
+def reach(page, words, most=60):
+    """Tabs until the focused element's own markup holds the words."""
+    for _ in range(most):
+        press(page, "\ue004")
+        if words in focused(page):
+            return
+    raise AssertionError(f"{words} cannot be reached by Tab")
+
+
+def test_every_function_works_from_the_keyboard(page):
+    enter, space, down = "\ue007", " ", "\ue015"
+    reach(page, "How to read it")
+    press(page, enter)
+    assert all_of(page, "details.guide")[0].get_attribute("open") is not None
+    reach(page, 'name="victim"')
+    press(page, down)
+    assert "victim=" in address(page)
+    reach(page, 'name="q"')
+    press(page, "svm")
+    assert "q=svm" in address(page)
+    reach(page, 'type="reset"')
+    press(page, enter)
+    assert address(page) == ""
+    reach(page, 'data-save="csv"')
+    reach(page, 'data-sort="clean"')
+    press(page, enter)
+    assert address(page) == "#sort=clean"
+    reach(page, "data-compare")
+    press(page, space)
+    reach(page, "aria-expanded")
+    press(page, enter)
+    settled(page)
+    assert len(all_of(page, ".detail")) == 1
+    reach(page, "Page of this system")
+    press(page, enter)
+    settled(page)
+    assert "system=" in address(page)
+    page.execute_script("document.body.focus()")
+    reach(page, "All systems")
+    press(page, enter)
+    page.execute_script("document.querySelector('.tabs button').focus()")
+    reach(page, 'data-view-of="compare"')
+    press(page, enter)
+    reach(page, "<select")
+    press(page, down)
+    compared(page)
+    assert len(all_of(page, ".pair")) == 1
+    reach(page, "Clear")
+    press(page, enter)
+    assert all_of(page, ".pair") == []
