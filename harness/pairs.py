@@ -139,9 +139,9 @@ def _signed_p(table: Array, plain: int, more: Array) -> Array:
 def _mixed(value: Array, seen: Array, rows: slice, more: Array) -> Array:
     """The signed p of a block of systems against all: paired t, or McNemar where what they share is zeros and ones."""
     x, o, square = value[rows], seen[rows], value * value
-    number = o @ seen.T
-    total = x @ seen.T - o @ value.T
-    whole = square[rows] @ seen.T + o @ square.T
+    number = _over(o, seen)
+    total = _over(x, seen) - _over(value, o).T
+    whole = _over(square[rows], seen) + _over(square, o).T
     squares = whole - 2 * (x @ value.T)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = total / number
@@ -152,11 +152,18 @@ def _mixed(value: Array, seen: Array, rows: slice, more: Array) -> Array:
         which = np.flatnonzero(unsure[i])
         total[i, which], p[i, which] = _again(x[i], o[i], value[which], seen[which])
     between = ((value != 0) & (value != 1)).astype(float)
-    whole_numbers = between[rows] @ seen.T + o @ between.T == 0
+    whole_numbers = _over(between[rows], seen) + _over(between, o).T == 0
     own, other = more[rows, : len(value)], more[: len(value), rows].T
     pairs = np.stack([own + other, np.minimum(own, other)], -1)[whole_numbers]
     p[whole_numbers], total[whole_numbers] = mcnemar_p(pairs), (own - other)[whole_numbers]
     return np.asarray(np.copysign(p, total))
+
+
+def _over(value: Array, seen: Array) -> Array:
+    """The sum of each row over the inputs that each system has seen: (rows, systems)."""
+    if seen.all():
+        return np.broadcast_to(value.sum(1)[:, None], (len(value), len(seen)))
+    return np.asarray(value @ seen.T)
 
 
 def _again(x: Array, o: Array, value: Array, seen: Array) -> tuple[Array, Array]:
