@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from leaderboard import _risks, _tables, _text
+from leaderboard import _risks, _similarity, _tables, _text
 from leaderboard._curve import curves
 from leaderboard._gallery import gallery
 from leaderboard._markup import Markup, element, joined
@@ -34,6 +34,7 @@ def detail(board: Board, row: Row) -> Markup:
         _section("Flags", _flags(row), "wide"),
         _section("Attacks", _tables.attacks(board, row), "wide"),
         _section("Where the adversarial risk comes from", _risks.detail(row), "wide"),
+        _section("Nearness to the brain", _similarity.detail(row), "wide"),
         _section("Threats", _tables.threats(board, row)),
         _section("Other figures", _tables.figures(row)),
         _section("Shifted and foreign inputs", _tables.shifts(row), "wide"),

@@ -65,7 +65,7 @@ def section(board: Board, place: int, boards: Sequence[Board] = ()) -> Markup | 
     ]
     if not pictures and not told:
         return None
-    heading = element("h3", f"Nearness to the brain and accuracy: {board.dataset} · {board.victim}")
+    heading = element("h2", f"Nearness to the brain and accuracy: {board.dataset} · {board.victim} · {board.suite}")
     more = " Hollow: the same systems on other victims." if len(around) > 1 else ""
     return element(
         "section",
@@ -73,9 +73,9 @@ def section(board: Board, place: int, boards: Sequence[Board] = ()) -> Markup | 
         element("div", joined(pictures), class_="curves") if pictures else None,
         element("p", EXPLANATION + more, class_="note") if pictures else None,
         joined(element("p", f"Not measured: {text}", class_="note") for text in told),
-        class_="plot",
+        class_="attacks",
         data_of=place,
-        data_view="ranking",
+        data_view="similarity",
     )
 
 

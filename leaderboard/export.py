@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from leaderboard import similarity
 from leaderboard.attacks import Selftest, lines
 from leaderboard.rows import Board, Row
 
@@ -92,7 +93,9 @@ def columns_of(board: Board, row: Row) -> dict[str, Any]:
         line[f"robust_{threat.norm}_{threat.epsilon:g}_{threat.knowledge}"] = value.value
     costs = {name: row.cost(name) for name in _COSTS}
     flags = " ".join(flag.name for flag in row.fired if flag.warning)
-    return line | costs | {"flags": flags, "failed": len(row.failed), "id": row.record.get("id")}
+    return (
+        line | similarity.columns(row) | costs | {"flags": flags, "failed": len(row.failed), "id": row.record.get("id")}
+    )
 
 
 def _harmless(value: Any) -> Any:

@@ -11,7 +11,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from leaderboard import _attacks, _filters, _foreign, _plots, _risks, _row, _text
+from leaderboard import _attacks, _filters, _foreign, _plots, _risks, _row, _similarity, _text
 from leaderboard._detail import detail
 from leaderboard._markup import Markup, element, joined, script_json
 from leaderboard._outcomes import outcomes
@@ -27,7 +27,13 @@ SHOWN = 200  # rows of a board at first, and with every "show more"
 MOST = 1_000  # rows of all boards that show without script
 ROOM = 4_500_000  # characters of the page
 _SCRIPTS = ("data.js", "state.js", "ranking.js", "compare.js", "inputs.js", "download.js", "main.js")
-_VIEWS = {"ranking": "Ranking", "attacks": "Attacks", "foreign": "Foreign inputs", "risks": "Risks"}
+_VIEWS = {
+    "ranking": "Ranking",
+    "attacks": "Attacks",
+    "foreign": "Foreign inputs",
+    "risks": "Risks",
+    "similarity": "Representations",
+}
 
 
 def page(boards: Sequence[Board], selftests: Mapping[str, Selftest] | None = None) -> str:
@@ -171,6 +177,7 @@ def _sections(
             "attacks": _attacks.section(board, place, selftests),
             "foreign": _foreign.section(board, place),
             "risks": _risks.section(board, place),
+            "similarity": _similarity.section(board, place, [each.board for each in shapes]),
         }
         yield from ((view, text) for view, text in found.items() if text)
 
