@@ -61,13 +61,18 @@ def batches(data: Split) -> Iterator[Split]:
         yield data[torch.arange(start, min(start + _BATCH, len(data)), device=data.y.device)]
 
 
-def observed(name: str, network: Network, data: Split, *, attack: Attack, ball: Ball) -> Subject:
-    """A network attacked, and its embeddings; raises TypeError for one without `features` and `head`."""
+def observed(
+    name: str, network: Network, data: Split, *, attack: Attack, ball: Ball, shared: Tensor | None = None
+) -> Subject:
+    """A network attacked, or shown adversarial inputs that it shares with others (N, *S), and its embeddings.
+
+    Raises TypeError for a network without `features` and `head`.
+    """
     missing = [method for method in ("features", "head") if not callable(getattr(network, method, None))]
     if missing:
         raise TypeError(f"the study needs networks with features and head; {name} has no {' and no '.join(missing)}")
     bare = System(network)
-    attacked = ball.attacked(bare, bare, data, attack, name)
+    attacked = ball.attacked(bare, bare, data, attack, name) if shared is None else shared
     embeddings = Embeddings(_embedded(network, data.x), _embedded(network, attacked))
     return Subject(name, network, attacked, embeddings)
 
@@ -86,9 +91,9 @@ class _Score:
     offset: Tensor
 
     @classmethod
-    def of(cls, source: Subject, target: Subject, thirds: Thirds, ridge: float) -> _Score:
+    def of(cls, source: Subject, target: Subject, thirds: Thirds) -> _Score:
         rows = source.embeddings[thirds.mapping].both, target.embeddings[thirds.mapping].both
-        fitted, plane = least_squares_map(*rows, ridge=ridge), detector(target.embeddings, thirds)
+        fitted, plane = least_squares_map(*rows), detector(target.embeddings, thirds)
         return cls(source.network, (fitted.matrix @ plane.normal).float(), plane(fitted.offset).float())
 
     def __call__(self, x: Tensor, /) -> Tensor:
@@ -96,7 +101,7 @@ class _Score:
 
 
 def under_adaptive_attack(
-    subjects: Sequence[Subject], data: Split, thirds: Thirds, *, attack: Attack, ball: Ball, number: int, ridge: float
+    subjects: Sequence[Subject], data: Split, thirds: Thirds, *, attack: Attack, ball: Ball, number: int
 ) -> Iterator[Row]:
     """Every pair's detector attacked on `number` held-out inputs; another half of those sets its threshold."""
     clean, rest = thirds.held_out.tensor_split(2)
@@ -105,7 +110,7 @@ def under_adaptive_attack(
         bare = System(source.network)
         strong = ball.attacked(bare, bare, tested, attack, f"bare {source.name}")
         for target in subjects:
-            score = _Score.of(source, target, thirds, ridge)
+            score = _Score.of(source, target, thirds)
             judged = _Judged.of(System(source.network, (Loaded("detector", "linear_map_svm", score),)), data[clean])
             stream, system = f"adaptive {source.name} {target.name}", judged.system
             found = {

@@ -11,12 +11,14 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from geometry.representations.hyperplane import Hyperplane, separating_hyperplane
-from geometry.representations.linear_map import explained_share, least_squares_map, mean_squared_error
+from geometry.representations.linear_map import LinearMap, explained_share, mean_squared_error
+from geometry.representations.ridge_path import RidgePath, chosen_ridge
 from geometry.representations.spectrum import magnitude, phase
 from harness.types import Network
 
 Row = dict[str, Any]
-FEATURES: dict[str, Callable[[Tensor], Tensor]] = {"embedding": lambda x: x, "magnitude": magnitude, "phase": phase}
+MAPS = ("least squares", "ridge")
+SPECTRA: dict[str, Callable[[Tensor], Tensor]] = {"magnitude": magnitude, "phase": phase}
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,49 +80,103 @@ def detector(embeddings: Embeddings, thirds: Thirds) -> Hyperplane:
     return separating_hyperplane(embeddings.clean[thirds.teaching], embeddings.adversarial[thirds.teaching])
 
 
-def mapped(learn_from: Tensor, learn_to: Sequence[Tensor], held_out: Embeddings, ridge: float) -> list[Embeddings]:
-    """A source's held-out rows in the space of each target, the maps learned from paired rows (one decomposition)."""
-    joint = held_out.through(least_squares_map(learn_from, torch.cat(list(learn_to), dim=1), ridge=ridge))
-    places = torch.tensor([rows.shape[1] for rows in learn_to]).cumsum(0)[:-1]
+def mapped(learned: LinearMap, held_out: Embeddings, widths: Sequence[int]) -> list[Embeddings]:
+    """A source's held-out rows in the space of each target; the map is that to all targets side by side."""
+    joint, places = held_out.through(learned), torch.tensor(list(widths)).cumsum(0)[:-1]
     pieces = (rows.tensor_split(places, dim=1) for rows in (joint.clean, joint.adversarial))
     return [Embeddings(clean, adversarial) for clean, adversarial in zip(*pieces, strict=True)]
 
 
-def pairs(subjects: Sequence[Subject], thirds: Thirds, ridge: float) -> Iterator[Row]:
-    """Every source and target, with embeddings and with their spectra: errors of the map, and detection."""
-    for features, function in FEATURES.items():
+def fitting_rows(number: int) -> Tensor:
+    """Which of the mapping third's rows, clean ones before adversarial ones, a ridge is fitted on: (2 * number,) bool.
+
+    The other quarter judges it; both rows of an image are on one side.
+    """
+    return (torch.arange(number) % 4 != 0).repeat(2)
+
+
+def ridges(source: Tensor, targets: Sequence[Tensor]) -> list[float]:
+    """The ridge of each target, relative to the mean squared singular value, chosen within the mapping third."""
+    return chosen_ridge(source, targets, fitting_rows(len(source) // 2).to(source.device))
+
+
+def detectors(subjects: Sequence[Subject], thirds: Thirds) -> list[Hyperplane]:
+    """Every network's own detector."""
+    return [detector(subject.embeddings, thirds) for subject in subjects]
+
+
+def pairs(
+    subjects: Sequence[Subject], thirds: Thirds, planes: Sequence[Hyperplane], y: Tensor, exact: int
+) -> Iterator[Row]:
+    """Every source and target, by least squares and with a ridge: errors of the map, detection, the target's last layer.
+
+    Detection is on all held-out inputs; errors and the last layer on the first `exact` of them.
+    """
+    targets = [subject.embeddings[thirds.mapping].both for subject in subjects]
+    some = thirds.held_out[:exact]
+    for source in subjects:
+        rows, held_out = source.embeddings[thirds.mapping].both, source.embeddings[thirds.held_out]
+        path, chosen = RidgePath.of(rows), ridges(rows, targets)
+        for i, target in enumerate(subjects):
+            for name, ridge in zip(MAPS, (0.0, chosen[i]), strict=True):
+                learned = path.map(targets[i], ridge)
+                found = source.embeddings[some].through(learned)
+                right = target.classes(found.adversarial) == y[some]
+                names: Row = {"map": name, "source": source.name, "target": target.name}
+                yield (
+                    names
+                    | errors(found, target.embeddings[some])
+                    | detection(through(planes[i], learned), held_out)
+                    | {"head_accuracy": float(right.double().mean()), "ridge": ridge}
+                )
+
+
+def spectra(subjects: Sequence[Subject], thirds: Thirds, chosen_targets: Sequence[int]) -> Iterator[Row]:
+    """Every source and some targets, with the Fourier magnitude and phase of the embeddings in their place: detection."""
+    for features, function in SPECTRA.items():
         spaces = [subject.embeddings.through(function) for subject in subjects]
-        planes = [detector(space, thirds) for space in spaces]
-        targets = [space[thirds.mapping].both for space in spaces]
+        planes = [detector(spaces[place], thirds) for place in chosen_targets]
+        targets = [spaces[place][thirds.mapping].both for place in chosen_targets]
         for source, space in zip(subjects, spaces, strict=True):
-            found = mapped(space[thirds.mapping].both, targets, space[thirds.held_out], ridge)
-            for i, target in enumerate(subjects):
-                names = {"features": features, "source": source.name, "target": target.name}
-                yield names | errors(found[i], spaces[i][thirds.held_out]) | detection(planes[i], found[i])
+            rows = space[thirds.mapping].both
+            path, chosen = RidgePath.of(rows), ridges(rows, targets)
+            for i, place in enumerate(chosen_targets):
+                for name, ridge in zip(MAPS, (0.0, chosen[i]), strict=True):
+                    names: Row = {"features": features, "map": name, "source": source.name}
+                    names["target"] = subjects[place].name
+                    yield names | detection(scored(path, planes[i], targets[i], ridge), space[thirds.held_out])
 
 
-def controls(subjects: Sequence[Subject], thirds: Thirds, y: Tensor, ridge: float) -> Iterator[Row]:
-    """Every source and target: maps of unpaired, of clean and of adversarial rows, and the target's last layer."""
+def controls(subjects: Sequence[Subject], thirds: Thirds, planes: Sequence[Hyperplane]) -> Iterator[Row]:
+    """Every source and target, by least squares: maps of unpaired rows, and of clean or of adversarial rows only."""
     parts = [subject.embeddings[thirds.mapping] for subject in subjects]
-    shuffled = torch.randperm(len(parts[0].both), generator=torch.Generator().manual_seed(0)).to(y.device)
-    planes = [detector(subject.embeddings, thirds) for subject in subjects]
+    shuffled = torch.randperm(len(parts[0].both), generator=torch.Generator().manual_seed(0)).to(parts[0].clean.device)
     for source, part in zip(subjects, parts, strict=True):
         held_out = source.embeddings[thirds.held_out]
-        usual = mapped(part.both, [p.both for p in parts], held_out, ridge)
-        unpaired = mapped(part.both, [p.both[shuffled] for p in parts], held_out, ridge)
-        of_clean = mapped(part.clean, [p.clean for p in parts], held_out, ridge)
-        of_adversarial = mapped(part.adversarial, [p.adversarial for p in parts], held_out, ridge)
-        for i, target in enumerate(subjects):
-            right = target.classes(usual[i].adversarial) == y[thirds.held_out]
+        both, clean, adversarial = (RidgePath.of(rows) for rows in (part.both, part.clean, part.adversarial))
+        for i, (target, own) in enumerate(zip(subjects, parts, strict=True)):
+            unpaired = scored(both, planes[i], own.both[shuffled], 0.0)
+            predicted = held_out.through(unpaired).both
             yield {
                 "source": source.name,
                 "target": target.name,
-                "head_accuracy": float(right.double().mean()),
-                "r2_unpaired": errors(unpaired[i], target.embeddings[thirds.held_out])["r2"],
-                "auroc_unpaired": detection(planes[i], unpaired[i])["auroc"],
-                "auroc_map_of_clean": detection(planes[i], of_clean[i])["auroc"],
-                "auroc_map_of_adversarial": detection(planes[i], of_adversarial[i])["auroc"],
+                "r2_unpaired": explained_share(predicted, planes[i](target.embeddings[thirds.held_out].both)[:, None]),
+                "auroc_unpaired": detection(unpaired, held_out)["auroc"],
+                "auroc_map_of_clean": detection(scored(clean, planes[i], own.clean, 0.0), held_out)["auroc"],
+                "auroc_map_of_adversarial": detection(scored(adversarial, planes[i], own.adversarial, 0.0), held_out)[
+                    "auroc"
+                ],
             }
+
+
+def through(plane: Hyperplane, learned: LinearMap) -> LinearMap:
+    """A target's detector on a source's own rows: the score after the map, one linear function of them."""
+    return LinearMap((learned.matrix @ plane.normal)[:, None], plane(learned.offset)[None])
+
+
+def scored(path: RidgePath, plane: Hyperplane, targets: Tensor, ridge: float) -> LinearMap:
+    """The same from the detector's scores of the targets alone, as a map is linear in what it is learned from."""
+    return path.map(plane(targets)[:, None], ridge)
 
 
 def errors(found: Embeddings, truth: Embeddings) -> Row:
@@ -131,9 +187,9 @@ def errors(found: Embeddings, truth: Embeddings) -> Row:
     }
 
 
-def detection(plane: Hyperplane, found: Embeddings) -> Row:
-    """Area under the curve, and true-positive rates at 1 and 5 % false positives, of a detector on mapped rows."""
-    clean, adversarial = plane(found.clean), plane(found.adversarial)
+def detection(score: LinearMap, rows: Embeddings) -> Row:
+    """Area under the curve, and true-positive rates at 1 and 5 % false positives, of a score of a source's rows."""
+    clean, adversarial = score(rows.clean)[:, 0], score(rows.adversarial)[:, 0]
     return {
         "auroc": auroc(clean, adversarial),
         "tpr_at_1": true_positive_rate(clean, adversarial, 0.01),
