@@ -9,17 +9,19 @@ from typing import Any
 from leaderboard import _risks, _similarity, _tables, _text
 from leaderboard._curve import curves
 from leaderboard._gallery import gallery
+from leaderboard._history import earlier
 from leaderboard._markup import Markup, element, joined
 from leaderboard._roc import roc
 from leaderboard._row import badges
 from leaderboard._strip import strip
 from leaderboard._values import interval, mapping, mappings, number, plain
+from leaderboard.history import Past
 from leaderboard.rows import Board, Flag, Row
 
 _SHOWN = 12
 
 
-def detail(board: Board, row: Row) -> Markup:
+def detail(board: Board, row: Row, past: Past | None = None) -> Markup:
     """All that is known of a system, in sections; those without content are left out."""
     drawn = curves(row.threats, row.metric("clean_accuracy"), board.headline)
     detected = roc(row.record.get("roc"))
@@ -39,6 +41,7 @@ def detail(board: Board, row: Row) -> Markup:
         _section("Other figures", _tables.figures(row)),
         _section("Shifted and foreign inputs", _tables.shifts(row), "wide"),
         _section("Adversarial images", gallery(row.record.get("gallery")), "wide"),
+        _section("Earlier results", earlier(past), "wide"),
         _section("Repeat it", _command(row), "wide"),
         _section("Where it comes from", _provenance(row), "wide"),
     ]
@@ -126,6 +129,8 @@ def _provenance(row: Row) -> Markup:
         ("grid", record.get("grid")),
         ("written", record.get("created")),
     ]
+    if row.origin == "reference":
+        known.append(("origin", "a reference: it ships with the package, and an own run takes its place"))
     known += [("MLflow run", record.get("run_id"))]
     known += [(str(name), value) for name, value in environment.items() if name not in ("commit", "dirty")]
     commit = plain(environment.get("commit"))[:12]

@@ -17,33 +17,35 @@ def build(
     out: Path,
     *,
     selftests: Path | None = None,
-    pictures: Path | None = None,
+    folder: Path | None = None,
 ) -> list[Path]:
     """Write leaderboard.html, .md, .csv and .json to `out` and return their paths; what the page loads lies in `out/systems`.
 
-    selftests: the folder with the tests of attacks (default: `selftests` beside `out`); pictures: the one with the pictures of
-    every input (default: `records/pictures` beside `out`).
+    selftests: the folder with the tests of attacks (default: `selftests` beside `out`); folder: that of the records, with
+    their history and the pictures of every input (default: `records` beside `out`).
     """
     from leaderboard.attacks import selftests as read
     from leaderboard.export import csv_text, json_text
+    from leaderboard.history import history
     from leaderboard.html import PAGE, site
     from leaderboard.markdown import markdown
     from leaderboard.rows import boards
 
     found = boards(records)
     tests = read(out.parent / "selftests" if selftests is None else selftests)
-    drawn, atlases = _pictures(records, out.parent / "records" / "pictures" if pictures is None else pictures)
-    texts = site(found, tests, pictures=drawn)
-    folder = out / "systems"
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = out.parent / "records" if folder is None else folder
+    drawn, atlases = _pictures(records, folder / "pictures")
+    texts = site(found, tests, pictures=drawn, pasts=history(folder))
+    systems = out / "systems"
+    systems.mkdir(parents=True, exist_ok=True)
     for name, content in (texts | atlases).items():
         if name != PAGE:
             _renew(out / name, content)
-    for path in folder.glob("*.js"):
-        if f"{folder.name}/{path.name}" not in texts | atlases:
+    for path in systems.glob("*.js"):
+        if f"{systems.name}/{path.name}" not in texts | atlases:
             path.unlink(missing_ok=True)
-    if not any(folder.iterdir()):
-        folder.rmdir()
+    if not any(systems.iterdir()):
+        systems.rmdir()
     texts = {"html": texts[PAGE], "md": markdown(found, tests), "csv": csv_text(found), "json": json_text(found)}
     return [write(out / f"leaderboard.{ending}", text) for ending, text in texts.items()]
 

@@ -99,12 +99,16 @@ def _home(arguments: argparse.Namespace) -> Path:
 
 
 def _collected(arguments: argparse.Namespace) -> Collected:
+    """The records of the run folder, and the references that none of them replaces."""
+    from dataclasses import replace
+
+    from harness.references import with_references
     from leaderboard.collect import collect
 
     found = collect(_home(arguments) / "records")
     for message in found.skipped:
         print(f"leaderboard: {message}", file=sys.stderr)
-    return found
+    return replace(found, records=[dict(record) for record in with_references(found.records)])
 
 
 def _filters(arguments: argparse.Namespace) -> Filters:
@@ -121,7 +125,8 @@ def _build(arguments: argparse.Namespace) -> int:
 
     home = _home(arguments)
     records = _collected(arguments).records
-    for path in build(records, arguments.out or home / "board", selftests=home / "selftests"):
+    out = arguments.out or home / "board"
+    for path in build(records, out, selftests=home / "selftests", folder=home / "records"):
         print(path)
     return 0
 
@@ -132,7 +137,11 @@ def _show(arguments: argparse.Namespace) -> int:
 
     if arguments.attacks and arguments.form in ("latex", "bibtex"):
         raise ValueError(f"--attacks is no table of --{arguments.form}; use --markdown, --csv or --json")
-    found = chosen(boards(_collected(arguments).records), _filters(arguments))
+    everything = boards(_collected(arguments).records)
+    filters = _filters(arguments)
+    found = chosen(everything, filters)
+    if filters.suite == "":
+        found = [board for board in found if not board.shipped] or found
     if arguments.attacks:
         return _show_attacks(found, arguments)
     if arguments.form is None:
@@ -140,6 +149,9 @@ def _show(arguments: argparse.Namespace) -> int:
 
         limit = {"rows": arguments.top} if arguments.top else {}
         print(shown(found, claims=arguments.claims, **limit))
+        beside = {board.suite for board in everything if board.shipped and board not in found}
+        for suite in sorted(beside):
+            print(f"Reference results of suite {suite}: leaderboard show --suite {suite}", file=sys.stderr)
     else:
         print(_text_of(found, arguments.form), end="")
     return 0
@@ -176,11 +188,9 @@ def _show_attacks(found: Sequence[Board], arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from leaderboard import compare
-    from leaderboard.choose import chosen, pair
-    from leaderboard.rows import boards
+    from leaderboard.choose import kept, pair
 
-    found = chosen(boards(_collected(arguments).records), _filters(arguments))
-    records = [row.record for board in found for row in board.rows]
+    records = kept(_collected(arguments).records, _filters(arguments))
     result = compare.compare(*pair(records, arguments.a, arguments.b))
     print(json.dumps(compare.as_json(result), indent=1, allow_nan=False) if arguments.json else compare.text(result))
     return 0
@@ -188,16 +198,15 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 def _history(arguments: argparse.Namespace) -> int:
     from leaderboard import history
-    from leaderboard.choose import chosen
+    from leaderboard.choose import kept
     from leaderboard.rows import boards
 
-    collected = _collected(arguments)
-    filters, found = _filters(arguments), boards(collected.records)
-    chosen(found, filters)  # says which names are unknown
+    collected, filters = _collected(arguments), _filters(arguments)
+    kept(collected.records, filters)  # says which names are unknown
     pasts = history.history(_home(arguments) / "records", collected.every)
     pasts = history.chosen(pasts, filters, arguments.system)
     path = _home(arguments) / "board" / "leaderboard.json"
-    news = None if arguments.system else history.since_built(path, found)
+    news = None if arguments.system else history.since_built(path, boards(collected.records))
     if arguments.json:
         from leaderboard.export import finite
 

@@ -19,7 +19,8 @@ from leaderboard._pack import packed, packed_json
 from leaderboard._values import mapping
 from leaderboard.attacks import Selftest
 from leaderboard.export import columns_of, finite
-from leaderboard.rows import Board, Row
+from leaderboard.history import Past
+from leaderboard.rows import Board, Row, Setting
 
 PAGE = "leaderboard.html"
 SYSTEMS = "systems"
@@ -46,14 +47,16 @@ def site(
     selftests: Mapping[str, Selftest] | None = None,
     *,
     pictures: Mapping[str, Mapping[str, Any]] | None = None,
+    pasts: Sequence[Past] = (),
     room: int = ROOM,
 ) -> dict[str, str]:
     """The page and what lies beside it, as texts by name.
 
     Its first rows show without script. The other rows, details and outcomes wait in it, packed; details beyond `room`
     characters become files of their own, loaded when their row is opened. selftests: of attacks, by their labels.
-    pictures: where the pictures of every input lie, by the ids of records.
+    pictures: where the pictures of every input lie, by the ids of records; pasts: what records said before.
     """
+    before = {(past.setting, past.defense): past for past in pasts}
     shapes = [_row.Shape.of(board) for board in boards]
     systems = list(_systems(boards))
     first, rest = _split(systems)
@@ -77,7 +80,7 @@ def site(
     inside: dict[int, str] = {}
     beside: dict[str, str] = {}
     for system in systems:
-        text = packed_json(_content(boards[system.board], system.row))
+        text = packed_json(_content(boards[system.board], system.row, before))
         left -= len(text)
         if left >= 0:
             inside[system.number] = text
@@ -130,9 +133,12 @@ def _asset(name: str) -> str:
     return files("leaderboard").joinpath("assets", name).read_text(encoding="utf-8")
 
 
-def _content(board: Board, row: Row) -> dict[str, Any]:
+def _content(board: Board, row: Row, before: Mapping[tuple[Setting, str], Past]) -> dict[str, Any]:
     """What opens beneath a row, and what became of its inputs."""
-    return {"html": detail(board, row), "outcomes": outcomes(mapping(row.record.get("per_input")))}
+    past = before.get(
+        (Setting(board.suite, board.size, board.dataset, board.victim, board.headline, board.seed), row.name)
+    )
+    return {"html": detail(board, row, past), "outcomes": outcomes(mapping(row.record.get("per_input")))}
 
 
 def _drawn(shape: _row.Shape, system: _System) -> Markup:

@@ -186,6 +186,11 @@ class Board(Setting):
         return f"{self.dataset} · {self.victim} · {_text.threat(self.headline)}"
 
     @property
+    def shipped(self) -> bool:
+        """Whether all of it are references."""
+        return all(row.origin == "reference" for row in self.rows)
+
+    @property
     def inputs(self) -> float | None:
         """The number of test inputs, where all systems agree about it."""
         found = {number(row.record.get("inputs")) for row in self.rows}
@@ -238,7 +243,7 @@ def threat_of(value: Any) -> Threat | None:
 
 
 def boards(records: Iterable[Mapping[str, Any]]) -> list[Board]:
-    """Records on their boards: official grids first, the newest before others, superseded suites last."""
+    """Records on their boards: own before shipped, official grids first, the newest before others, superseded suites last."""
     groups: dict[Setting, list[Mapping[str, Any]]] = {}
     for record in records:
         setting = Setting.of(record)
@@ -251,7 +256,7 @@ def boards(records: Iterable[Mapping[str, Any]]) -> list[Board]:
     ]
     found.sort(key=lambda board: (board.dataset, board.victim, board.headline.norm, board.headline.epsilon))
     found.sort(key=lambda board: board.created, reverse=True)
-    return sorted(found, key=lambda board: (board.superseded, not _official(board)))
+    return sorted(found, key=lambda board: (board.superseded, board.shipped, not _official(board)))
 
 
 def rows(records: Sequence[Mapping[str, Any]]) -> list[Row]:

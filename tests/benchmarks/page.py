@@ -170,7 +170,7 @@ def main() -> None:
         if arguments.pictures:
             home = arguments.home
             records = collect(home / "records").records if home else made.store()
-            beside = {"pictures": home / "records" / "pictures", "selftests": home / "selftests"} if home else {}
+            beside = {"folder": home / "records", "selftests": home / "selftests"} if home else {}
             pictures(driver, build(records, Path(folder) / "board", **beside)[0].as_uri(), arguments.pictures)
         for number in arguments.systems:
             measure(driver, number, Path(folder) / str(number))

@@ -7,6 +7,7 @@ import json
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -197,3 +198,15 @@ def test_the_strongest_attack_may_be_one_that_knows_less(made):
     oblivious = {"norm": "linf", "epsilon": 0.1, "knowledge": "oblivious"}
     text = made.page(boards([made.system(cells=[cell(0.3), cell(0.6, knowledge="oblivious")], headline=oblivious)]))
     assert "the strongest attack alone, pgd, leaves 60.0 %." in text
+
+
+def test_what_a_record_said_before_stands_beneath_it(made):
+    from leaderboard.history import history
+
+    old = made.system("a", robust=0.6, created="2026-01-01T00:00:00Z")
+    new = made.system("a", robust=0.4)
+    pasts = history(Path("nowhere"), [old, new])
+    text = unpacked(made.waiting(site(boards([new]), pasts=pasts)["leaderboard.html"])["details"]["0"])
+    assert "Earlier results" in text
+    assert "robust 60.0 → 40.0 (37.0–43.0) %" in text
+    assert "Earlier results" not in made.page(boards([new]))
