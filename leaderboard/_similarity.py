@@ -26,6 +26,7 @@ from leaderboard.similarity import (
 _MOST = 200
 _WIDTH, _HEIGHT = 400, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 28, 46
+_FLOOR = _HEIGHT - _BOTTOM
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,34 @@ class _Scale:
 
     first: float
     last: float
+    lowest: float
+    highest: float
 
     @classmethod
     def of(cls, found: Sequence[Point]) -> _Scale:
-        """From 0, or below it where points lie there, to the next tenth above the highest end."""
-        values = [point.line.similarity for point in found]
-        ends = [end for v in values for end in ((v.low, v.high) if bounded(v) else (v.value, v.value))]
-        return cls(max(-1.0, min(0.0, _tenth(min(ends) - 0.05))), min(1.0, max(0.1, _tenth(max(ends) + 0.05))))
+        """From 0, or below it where points lie there, to the tenth above the highest end; shares between the tenths around."""
+        ends, shares = _ends([p.line.similarity for p in found]), _ends([p.accuracy for p in found])
+        lowest, highest = max(0.0, _tenth(min(shares) - 0.05)), min(1.0, _tenth(max(shares) + 0.05))
+        around = (lowest, highest) if highest > lowest else (max(0.0, lowest - 0.1), min(1.0, highest + 0.1))
+        return cls(max(-1.0, min(0.0, _tenth(min(ends) - 0.05))), min(1.0, max(0.1, _tenth(max(ends) + 0.05))), *around)
 
     def x(self, similarity: float) -> float:
         share = (min(self.last, max(self.first, similarity)) - self.first) / (self.last - self.first)
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * share
 
     def y(self, share: float) -> float:
-        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - min(1.0, max(0.0, share)))
+        height = (min(self.highest, max(self.lowest, share)) - self.lowest) / (self.highest - self.lowest)
+        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - height)
+
+    def shares(self) -> list[float]:
+        """Marks of the vertical axis, at most six steps."""
+        step = next(step for step in (0.05, 0.1, 0.2) if step == 0.2 or self.highest - self.lowest < 5.5 * step)
+        number = round((self.highest - self.lowest) / step + 1e-9)
+        return [
+            self.lowest + step * place
+            for place in range(number + 1)
+            if self.lowest + step * place < self.highest + 1e-9
+        ]
 
 
 def section(board: Board, place: int, boards: Sequence[Board] = ()) -> Markup | None:
@@ -137,14 +152,14 @@ def _words(found: Sequence[Point]) -> str:
 
 def _axes(scale: _Scale, above: str, below: str) -> Markup:
     parts = []
-    for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+    for share in scale.shares():
         y = f"{scale.y(share):.1f}"
         parts.append(element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y, y2=y, class_="grid"))
         parts.append(_label(f"{100 * share:.0f}", _LEFT - 8, scale.y(share) + 4, "end"))
     for tenth in range(round(scale.first * 10), round(scale.last * 10) + 1):
         x = scale.x(tenth / 10)
-        parts.append(element("line", x1=f"{x:.1f}", x2=f"{x:.1f}", y1=scale.y(0), y2=scale.y(0) + 4, class_="tick"))
-        parts.append(_label(_signed(tenth / 10, 1), x, scale.y(0) + 18, "middle"))
+        parts.append(element("line", x1=f"{x:.1f}", x2=f"{x:.1f}", y1=_FLOOR, y2=_FLOOR + 4, class_="tick"))
+        parts.append(_label(_signed(tenth / 10, 1), x, _FLOOR + 18, "middle"))
     parts.append(_label(above, 4, 14, "start", "title"))
     parts.append(_label(below, (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, "middle", "title"))
     return joined(parts)
@@ -175,6 +190,10 @@ def _mark(point: Point, scale: _Scale) -> Markup:
 def _range(value: Interval) -> str:
     ends = f" ({_signed(value.low)} to {_signed(value.high)})" if bounded(value) else ""
     return _signed(value.value) + ends
+
+
+def _ends(values: Sequence[Interval]) -> list[float]:
+    return [end for v in values for end in ((v.low, v.high) if bounded(v) else (v.value, v.value))]
 
 
 def _tenth(value: float) -> float:

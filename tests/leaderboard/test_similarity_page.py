@@ -119,3 +119,14 @@ def test_malformed_records_do_no_harm(made, measures):
     assert "<script" not in text
     assert "nan" not in text
     assert "None</" not in text
+
+
+@pytest.mark.parametrize(("clean", "robust"), [(1.0, 0.0), (0.5, 0.5), (0.95, 0.05)])
+def test_systems_that_are_all_alike_can_be_drawn(made, clean, robust):
+    metrics = {
+        n: {"value": v, "low": v, "high": v} for n, v in (("clean_accuracy", clean), ("robust_accuracy", robust))
+    }
+    (board,) = boards([made.system(name, metrics=metrics, **measured(0.2)) for name in ("a", "b")])
+    text = str(_similarity.section(board, 0))
+    assert text.count("<circle") == 4
+    assert "nan" not in text
