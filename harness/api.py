@@ -261,10 +261,10 @@ def board(home: Path) -> list[Path]:
         build = importlib.import_module("leaderboard").build
     except (ImportError, AttributeError):
         return []
+    from harness.references import with_references
     from harness.track import records_of
-    from harness.tracked import newest
 
-    return list(build(newest(records_of(home)), home / "board"))
+    return list(build(with_references(records_of(home)), home / "board"))
 
 
 def sync(home: str | Path | None = None) -> dict[str, Any]:
