@@ -115,6 +115,12 @@ def figures(row: Row) -> Markup | None:
             lines.append([f"{words}, %", share(value)])
         else:
             lines.append([words, _text.figure(value.value)])
+    costs = {"seconds": _text.duration, "forwards": _text.count, "backwards": _text.count, "parameters": _text.count}
+    titles = {"seconds": "time, all tasks", "parameters": "parameters, fitted"}
+    for name, text in costs.items():
+        cost = row.cost(name)
+        if cost is not None:
+            lines.append([titles.get(name, f"{name} per input"), text(cost)])
     return _table(["Figure", "Value (95 %)"], lines)
 
 

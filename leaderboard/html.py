@@ -212,7 +212,14 @@ def _board(shape: _row.Shape, place: int, systems: Sequence[_System]) -> Markup:
         "p", "An earlier suite: its numbers are not to be compared with those of the newer one.", class_="callout"
     )
     body = element("tbody", joined(_drawn(shape, system) for system in systems), role="rowgroup")
-    table = element("table", _caption(board), _row.head(shape), body, class_="board", role="table")
+    table = element(
+        "table",
+        _caption(board),
+        _row.head(shape),
+        body,
+        class_="board detectors" if board.rejecting else "board",
+        role="table",
+    )
     more = element("button", type="button", class_="more", hidden=True)
     head = element("header", heading, element("p", board.provenance, class_="provenance"))
     parts = [head, notes, old if board.superseded else None, element("div", table, class_="scroll"), more]

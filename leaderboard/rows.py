@@ -14,9 +14,9 @@ from leaderboard._values import interval, mapping, mappings, number, plain, sequ
 
 _OTHER_THREATS = 3
 _REJECTING = (
-    ("strict_accuracy", "Strict", "% a rejection is a loss"),
+    ("strict_accuracy", "Strict", "%"),
     ("noise_acceptance", "Noise", "% accepted"),
-    ("availability", "Available", "% under attack"),
+    ("availability", "Available", "%"),
 )
 
 
