@@ -71,6 +71,17 @@ def chosen(boards: Sequence[Board], filters: Filters) -> list[Board]:
     return result
 
 
+def kept(records: Sequence[Record], filters: Filters) -> list[Record]:
+    """The records of the suite, data set, victim and size that are asked for; raises ValueError for what does not exist."""
+    found = list(records)
+    for name in AXES:
+        value = getattr(filters, name)
+        if value and records:
+            _require(value, {plain(record.get(name)) for record in records}, name)
+            found = [record for record in found if plain(record.get(name)) == value]
+    return found
+
+
 def _wanted(row: Row, filters: Filters) -> bool:
     warned = {flag.name for flag in row.fired if flag.warning}
     return (

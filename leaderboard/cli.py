@@ -206,7 +206,7 @@ def _history(arguments: argparse.Namespace) -> int:
     pasts = history.history(_home(arguments) / "records", collected.every)
     pasts = history.chosen(pasts, filters, arguments.system)
     path = _home(arguments) / "board" / "leaderboard.json"
-    news = None if arguments.system else history.since_built(path, boards(collected.records))
+    news = None if arguments.system else history.since_built(path, boards(collected.records), filters)
     if arguments.json:
         from leaderboard.export import finite
 

@@ -124,16 +124,19 @@ def _names(what: str, a: Sequence[str], b: Sequence[str]) -> Iterable[str]:
         yield f"{what} {', '.join(signed)}"
 
 
-def since(built: Any, boards: Sequence[Board]) -> list[str]:
+_ALL = Filters()
+
+
+def since(built: Any, boards: Sequence[Board], filters: Filters = _ALL) -> list[str]:
     """What changed since a board was written as JSON, a line for each system that is new, gone or different."""
     before = {
         key: system
         for board in mappings(built)
         for system in mappings(board.get("systems"))
-        if (key := _key({**board, **system}, plain(system.get("defense")))) is not None
+        if (key := _key({**board, **system}, plain(system.get("defense")))) is not None and _of(key[0], filters)
     }
     lines, seen = [], set()
-    for board in boards:
+    for board in (each for each in boards if _of(each, filters)):
         for row in board.rows:
             key = _key(row.record, row.name)
             where = f"{row.name} ({board.title})"
@@ -168,7 +171,7 @@ def _key(record: Record, defense: str) -> tuple[Setting, str] | None:
     return None if setting is None else (setting, defense)
 
 
-def since_built(path: Path, boards: Sequence[Board]) -> list[str] | None:
+def since_built(path: Path, boards: Sequence[Board], filters: Filters = _ALL) -> list[str] | None:
     """The same from the file `leaderboard.json` of a board; None where there is none. Raises ValueError if it is no JSON."""
     try:
         built = json.loads(path.read_bytes())
@@ -176,7 +179,7 @@ def since_built(path: Path, boards: Sequence[Board]) -> list[str] | None:
         return None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path} is not JSON ({error}); `leaderboard build` writes it anew") from error
-    return since(built, boards)
+    return since(built, boards, filters)
 
 
 def chosen(pasts: Sequence[Past], filters: Filters, system: str | None) -> list[Past]:
@@ -187,12 +190,16 @@ def chosen(pasts: Sequence[Past], filters: Filters, system: str | None) -> list[
     found = [
         past
         for past in pasts
-        if all(getattr(filters, axis) in ("", getattr(past.setting, axis)) for axis in AXES)
-        and (system is None or past.defense == system or _has_id(past, system))
+        if _of(past.setting, filters) and (system is None or past.defense == system or _has_id(past, system))
     ]
     if system is not None and not found:
         raise ValueError(unknown(system, {past.defense for past in pasts}, "defense or id"))
     return found
+
+
+def _of(setting: Setting, filters: Filters) -> bool:
+    """Whether a setting is one that is asked for."""
+    return all(getattr(filters, axis) in ("", getattr(setting, axis)) for axis in AXES)
 
 
 def _has_id(past: Past, start: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from leaderboard.choose import Filters, candidates, chosen, pair, systems, unknown
+from leaderboard.choose import Filters, candidates, chosen, kept, pair, systems, unknown
 from leaderboard.rows import boards
 
 
@@ -118,3 +118,11 @@ def test_pairs_that_make_no_comparison(made):
 
 def test_of_many_candidates_the_first(made):
     assert candidates([made.system(f"d{i}") for i in range(40)]).endswith("and 28 more")
+
+
+def test_records_of_a_setting(made):
+    records = [made.system("a"), made.system("b", victim="mlp")]
+    assert kept(records, Filters(victim="mlp", suite="fashion-1")) == records[1:]
+    assert kept([], Filters(victim="mlp")) == []
+    with pytest.raises(ValueError, match="victim 'mpl': did you mean mlp"):
+        kept(records, Filters(victim="mpl"))

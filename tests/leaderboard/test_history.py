@@ -110,6 +110,8 @@ def test_since_the_board_was_built(tmp_path, made):
     assert any(line.startswith("  same (") and "flags + twins" in line for line in lines)
     assert lines[-1].startswith("− gone")
     assert since(built, boards(before)) == []
+    assert since(built, boards(after), Filters(victim="mlp")) == []
+    assert since(built, boards(after), Filters(victim="cnn")) == lines
     assert "nothing changed" in report([], [], whole=False)
     path = tmp_path / "leaderboard.json"
     assert since_built(path, boards(after)) is None
