@@ -115,26 +115,28 @@ def run(
     device: str = "cpu",
     executor: str = "serial",
     track: bool = True,
+    store: str | None = None,
 ) -> Result:
     """Run a grid: what the store holds is reused, the rest computed, recorded and ranked.
 
-    Raises ValueError or FileNotFoundError for a grid that cannot be read; failed tasks are in the result.
+    store: a folder or a URL (see `harness.store.store_of`). Raises ValueError or FileNotFoundError for a grid that cannot be
+    read; failed tasks are in the result.
     """
     from harness import execute
     from harness.data import on_device
-    from harness.store import Store
+    from harness.store import store_of
 
     folder = home_folder(home)
+    held = store_of(folder, store)
     on_device(device)
     read = read_grid(grid, size=size, changes=changes)
     plan = plan_of(read)
-    store = Store(folder / "store")
     writer = Writer(folder) if track else None
-    recorder = _Recorder(plan, store, folder / "records", device, writer)
+    recorder = _Recorder(plan, held, folder / "records", device, writer)
     tasks = list(plan.tasks.values())
     try:
         progress = execute.run(
-            tasks, store, device=device, executor=executor, finished=recorder.finished, title=read.name
+            tasks, held, device=device, executor=executor, finished=recorder.finished, title=read.name
         )
     except BaseException:
         if writer is not None:
@@ -289,7 +291,7 @@ def study(spec: Spec, *, home: str | Path | None = None, device: str = "cpu") ->
     from harness import execute, plan
     from harness.grid import Grid
     from harness.spec import digest, identity, label, resolve
-    from harness.store import Store
+    from harness.store import store_of
     from harness.types import Spec as SpecType
     from harness.types import Threat
 
@@ -302,7 +304,7 @@ def study(spec: Spec, *, home: str | Path | None = None, device: str = "cpu") ->
     key = digest(["study", plan.engine("study"), identity(resolved), [child.key for child in part.children()]])
     needed = tuple(made.tasks)
     made.add(plan.Task("study", key, label(resolved), dataset, needed, part=part))
-    store = Store(home_folder(home) / "store")
+    store = store_of(home_folder(home))
     progress = execute.run(list(made.tasks.values()), store, device=device, title=label(resolved))
     if progress.failed:
         raise RuntimeError(next(iter(progress.failed.values())))

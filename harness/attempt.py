@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.loading import Loader
+from harness.places import Away
 from harness.plan import Task
 from harness.progress import say
 from harness.store import Corrupted, Store
@@ -32,7 +33,7 @@ def attempt(task: Task, loader: Loader, tasks: Mapping[str, Task]) -> tuple[str 
         again, _ = attempt(tasks[error.key], loader, tasks)
         return (again, 0.0) if again else attempt(task, loader, tasks)
     except OSError as error:
-        if error.errno in FULL:  # everything after it would fail as well
+        if error.errno in FULL or isinstance(error, Away):  # everything after it would fail as well
             raise
         return failed(task, loader.store, error), 0.0
     except Exception as error:

@@ -1,6 +1,7 @@
-"""Which tasks are being computed, told to other coordinators on the same store: a file each, kept fresh while its owner lives.
+"""Which tasks are being computed, told to other coordinators on the same store: a file each, void when its owner is gone.
 
-A claim saves work and protects nothing: results are renamed into place, so that a task computed twice does no harm.
+A claim saves work and protects nothing: a result is there whole or not at all, so that a task computed twice does no harm. Each
+coordinator keeps one more file fresh, its sign of life, so that the number of its claims does not matter.
 """
 
 from __future__ import annotations
@@ -10,26 +11,36 @@ import os
 import socket
 import threading
 import time
-import uuid
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 
-LEASE = 60.0  # seconds after which a claim that nobody kept fresh is void
+from harness.places import Place
+
+LEASE = 60.0  # seconds without a sign of life after which claims are void
 BEAT = 10.0  # seconds between two signs of life
+FOLDER = "claims"
 
 
 class Claims:
-    """The claims of one coordinator in a store's folder; a context, within which they are kept fresh."""
+    """The claims of one coordinator at a store's place; a context, within which it gives signs of life."""
 
-    def __init__(self, folder: Path, *, lease: float = LEASE, beat: float = BEAT) -> None:
-        self.folder, self.lease, self.beat = folder / "claims", lease, beat
+    def __init__(self, place: Place, *, lease: float = LEASE, beat: float = BEAT) -> None:
+        self.place, self.lease, self.beat = place, lease, beat
+        self.owner = _owner(os.getpid())
         self.held: set[str] = set()
-        self.seen: dict[str, tuple[float, float]] = {}  # others' claims: time of the file, and when it was first seen
+        self.owners: dict[tuple[str, float], str] = {}  # by claim and its time
+        self.seen: dict[str, tuple[float, float]] = {}  # the time of a file, and when it was first seen with it
+        self.beaten = 0.0
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._keep, daemon=True)
 
     def __enter__(self) -> Claims:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._live()
+        times = self.place.times(FOLDER)
+        for name in [name for name in times if name.startswith(".") and name != _sign(self.owner)]:
+            if not self._alive(name[1:].rsplit(".", 2), (name,), times):
+                self.place.delete(f"{FOLDER}/{name}")  # of one that was killed
         self.thread.start()
         return self
 
@@ -37,24 +48,16 @@ class Claims:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.over.set()
-        for key in list(self.held):
-            self.drop(key)
-        self._clock().unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a place that is away; the claims are void when the lease is over
+            for key in list(self.held):
+                self.drop(key)
+            self.thread.join()
+            self.place.delete(f"{FOLDER}/{_sign(self.owner)}")
 
     def take(self, key: str) -> bool:
-        """Claim a task; False if somebody who is alive has it."""
-        path = self.folder / key
-        if not self._create(path):
-            if self._alive(path):
-                return False
-            gone = path.with_name(f".{key}.{uuid.uuid4().hex[:8]}")
-            try:
-                path.rename(gone)
-            except FileNotFoundError:
-                return False  # another took it over, or its owner is done
-            gone.unlink(missing_ok=True)
-            if not self._create(path):
-                return False
+        """Claim a task; False if somebody has it."""
+        if not self.place.create(f"{FOLDER}/{key}", self.owner.encode()):
+            return False
         self.held.add(key)
         return True
 
@@ -62,58 +65,59 @@ class Claims:
         """Let go of a task."""
         if key in self.held:
             self.held.discard(key)
-            (self.folder / key).unlink(missing_ok=True)
+            self.place.delete(f"{FOLDER}/{key}")
 
-    def _create(self, path: Path) -> bool:
-        try:
-            file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
-        except FileExistsError:
-            return False
-        try:
-            with os.fdopen(file, "w") as opened:
-                opened.write(_owner(os.getpid()))
-        except OSError:  # a full disk; a claim that nobody holds would keep others waiting
-            path.unlink(missing_ok=True)
-            raise
-        return True
+    def free(self, keys: Iterable[str]) -> list[str]:
+        """Those of others' tasks that may be claimed, by one look: nobody has them, or nobody who is alive."""
+        times = self.place.times(FOLDER)
+        taken = {key: times[key] for key in keys if key in times}
+        self._read({key: time for key, time in taken.items() if (key, time) not in self.owners})
+        found = []
+        for key in keys:
+            if key in taken:
+                owner = self.owners[key, taken[key]].split()
+                if self._alive(owner, (key, _sign(" ".join(owner))), times):
+                    continue
+                self.place.delete(f"{FOLDER}/{key}")
+            found.append(key)
+        return found
 
-    def _alive(self, path: Path) -> bool:
-        """Whether a claim's owner gave a sign of life, and was not seen to end.
+    def _read(self, claims: dict[str, float]) -> None:
+        contents = self.place.read_many(f"{FOLDER}/{key}" for key in claims)
+        for key, touched in claims.items():
+            self.owners[key, touched] = contents.get(f"{FOLDER}/{key}", b"").decode(errors="replace")
 
-        By the clock of the file system, and by this process's own steady one: a file dated in the future grows old too.
+    def _alive(self, owner: list[str], signs: tuple[str, ...], times: dict[str, float]) -> bool:
+        """Whether an owner (host, process, its beginning) gave one of its signs of life, and was not seen to end.
+
+        By the clock of the place, and by this process's own steady one: a file dated in the future grows old too.
         """
-        try:
-            owner, touched = path.read_text().split(), path.stat().st_mtime
-        except FileNotFoundError:
-            return False
-        silent = self._silent(path.name, touched)
+        touched = {name: times[name] for name in signs if name in times}
+        silent = min((self._silent(name, touched[name]) for name in touched), default=float("inf"))
         if len(owner) == 3 and owner[0] == _host() and owner[1].isdigit():
             return _began(int(owner[1])) == owner[2] and silent < 10 * self.lease  # it lives, even if the clock jumps
-        return silent < self.lease and self._now() - touched < self.lease
+        return silent < self.lease and self._now(times) - max(touched.values()) < self.lease
 
     def _silent(self, name: str, touched: float) -> float:
-        """Seconds that a claim has been watched without a change."""
+        """Seconds that a file has been watched without a change."""
         known, since = self.seen.get(name, (None, 0.0))
         if known != touched:
             since = time.monotonic()
             self.seen[name] = touched, since
         return time.monotonic() - since
 
-    def _clock(self) -> Path:
-        return self.folder / f".clock.{_host()}.{os.getpid()}"
+    def _now(self, times: dict[str, float]) -> float:
+        """The time on the clock of the place, which all coordinators share."""
+        return times.get(_sign(self.owner), 0.0) + time.monotonic() - self.beaten
 
-    def _now(self) -> float:
-        """The time on the clock of the file system, which all coordinators share."""
-        clock = self._clock()
-        clock.touch()
-        os.utime(clock)
-        return clock.stat().st_mtime
+    def _live(self) -> None:
+        self.place.write(f"{FOLDER}/{_sign(self.owner)}", b"")
+        self.beaten = time.monotonic()
 
     def _keep(self) -> None:
         while not self.over.wait(self.beat):
-            for key in list(self.held):
-                with contextlib.suppress(OSError):
-                    os.utime(self.folder / key)
+            with contextlib.suppress(OSError):
+                self._live()
 
 
 def _host() -> str:
@@ -122,6 +126,11 @@ def _host() -> str:
 
 def _owner(process: int) -> str:
     return f"{_host()} {process} {_began(process)}"
+
+
+def _sign(owner: str) -> str:
+    """The name of a coordinator's sign of life."""
+    return "." + owner.replace(" ", ".")
 
 
 def _began(process: int) -> str:

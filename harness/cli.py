@@ -119,6 +119,11 @@ def _grid_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--executor", choices=("serial", "processes", "ray"), help="default: processes, one a core; serial on a GPU"
     )
+    command.add_argument(
+        "--store",
+        metavar="URL",
+        help="where results stand: a folder or a URL such as s3://bucket/run (else HARNESS_STORE)",
+    )
     command.add_argument("--dry-run", action="store_true", help="print the tasks and stop")
     command.add_argument(
         "--no-track", action="store_true", help="do not write to MLflow now (harness sync does it later)"
@@ -264,7 +269,7 @@ def _run(arguments: argparse.Namespace) -> int:
         return _dry(api.plan_of(grid), arguments)
     options = {"device": arguments.device, "executor": _executor(arguments), "track": not arguments.no_track}
     with _printing_aside():
-        result = api.run(grid, home=arguments.home, **options)
+        result = api.run(grid, home=arguments.home, store=arguments.store, **options)
     return _report(result, arguments)
 
 
@@ -327,10 +332,11 @@ def _skips(skips: Mapping[str, int]) -> None:
 
 def _status(arguments: argparse.Namespace) -> int:
     from harness.status import status
+    from harness.store import store_of
 
     home = api.home_folder(arguments.home)
     plan = api.plan_of(api.read_grid(arguments.grid, size=arguments.size, changes=_changes(arguments)))
-    answer = status(plan, home)
+    answer = status(plan, store_of(home, arguments.store))
     if arguments.json:
         print(json.dumps(answer))
         return 0
@@ -398,6 +404,7 @@ def _run_options(arguments: argparse.Namespace) -> dict[str, Any]:
         "changes": _changes(arguments),
         "executor": _executor(arguments),
         "track": not arguments.no_track,
+        "store": arguments.store,
     }
 
 

@@ -64,9 +64,8 @@ class Loader:
         if isolation not in self.sessions:
             from harness.isolation.remote import Session, closed_folders
 
-            self.sessions[isolation] = Session(
-                isolation, self.device, self.state, closed_folders(self.store.folder.parent)
-            )
+            closed = [*closed_folders(self.store.folder.parent), *self.store.place.private]
+            self.sessions[isolation] = Session(isolation, self.device, self.state, closed)
         return self.sessions[isolation]
 
     def end(self, *, well: bool = True) -> None:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from statistics import median
 from typing import Any
 
+from harness.execute import Standing
 from harness.plan import Plan
 from harness.store import Store
 
 
-def status(plan: Plan, home: Path) -> dict[str, Any]:
+def status(plan: Plan, store: Store) -> dict[str, Any]:
     """Counts, failures with their reasons, and an estimate from the medians of finished tasks of the same kind."""
-    store = Store(home / "store")
+    records = store.records(plan.tasks)
+    standing = Standing(store, plan.tasks, records)
     seconds: dict[str, list[float]] = {}
     pending, failed = [], []
     for task in plan.tasks.values():
-        if store.done(task.key):
-            record = store.record(task.key) or {}
-            seconds.setdefault(task.kind, []).append(record["facts"]["seconds"])
+        if standing.done(task.key):
+            seconds.setdefault(task.kind, []).append(records[task.key]["facts"]["seconds"])
             continue
         pending.append(task)
         failure = store.failure(task.key)

@@ -1,7 +1,7 @@
-"""Results under the keys of their tasks, in a folder.
+"""Results under the keys of their tasks, in a folder or at an address that fsspec knows.
 
-A result is one data file (safetensors, parquet or JSON) and one record, `<key>.json`, written last. Both are written to a
-temporary name and renamed, so that a result is there whole or not at all: a task is done when its record stands.
+A result is one data file (safetensors, parquet or JSON) and one record, `<key>.json`, written last. Both are written whole
+or not at all (`harness.places`), so that a result is, too: a task is done when its record stands.
 """
 
 from __future__ import annotations
@@ -10,11 +10,15 @@ import hashlib
 import io
 import json
 import os
-import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+
+from harness import places
+from harness.places import Place
+from harness.places import write_whole as write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,8 +28,8 @@ if TYPE_CHECKING:
 class Corrupted(RuntimeError):
     """A stored result whose content does not have the hash in its record; `key` is the result's."""
 
-    def __init__(self, key: str, path: Path) -> None:
-        super().__init__(f"{path} does not have the content that its record names; it is set aside and computed anew")
+    def __init__(self, key: str, file: str) -> None:
+        super().__init__(f"{file} does not have the content that its record names; it is set aside and computed anew")
         self.key = key
 
 
@@ -35,91 +39,116 @@ class Missing(KeyError):
 
 @dataclass(frozen=True)
 class Store:
-    """Results in `folder`, two levels deep. Safe to read and write from many processes at once."""
+    """Results two levels deep, safe to read and write from many processes at once.
+
+    folder: where they stand, and what is kept of unfinished training. url: where they stand instead, as
+    `s3://bucket/run`; raises Away (an OSError) from then on while that does not answer.
+    """
 
     folder: Path
+    url: str = ""
+
+    @property
+    def place(self) -> Place:
+        """Where the files stand."""
+        return places.at(self.url or str(self.folder))
 
     def record(self, key: str) -> dict[str, Any] | None:
         """The record of a finished task: what made it, its data file and that file's SHA-256; None if it is not done."""
         try:
-            found = json.loads(self._path(key, "json").read_text(encoding="utf-8"))
+            content = self.place.read(file_name(key))
         except FileNotFoundError:
             return None
-        except (json.JSONDecodeError, UnicodeDecodeError):
-            found = None
-        if isinstance(found, dict) and {"form", "sha256"} <= found.keys():
-            return cast("dict[str, Any]", found)
-        self.forget(key)
-        return None
+        found = _record(content)
+        if found is None:
+            self.forget(key)
+        return found
+
+    def records(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """The records of those tasks that are done, read together; what cannot be read counts as none."""
+        names = {file_name(key): key for key in keys}
+        read = {names[name]: _record(content) for name, content in self.place.read_many(names).items()}
+        return {key: found for key, found in read.items() if found is not None}
 
     def done(self, key: str) -> bool:
         """Whether a result stands, made from the results that stand now under the keys it consumed."""
         record = self.record(key)
         if record is None:
             return False
-        above = {name: self.record(name) for name in record.get("consumed", {})}
-        return all(found is not None and found["sha256"] == record["consumed"][name] for name, found in above.items())
+        consumed = record.get("consumed", {})
+        above = self.records(consumed)
+        return all(name in above and above[name]["sha256"] == digest for name, digest in consumed.items())
 
     def put(self, key: str, result: Any, record: Mapping[str, Any]) -> None:
         """Write a result and then its record. A dict of tensors, a DataFrame, or a JSON-able value."""
         form, content = _encode(result)
         digest = hashlib.sha256(content).hexdigest()
-        write_whole(self._path(key, form), content)
+        self.place.write(file_name(key, form), content)
         whole = {**record, "key": key, "form": form, "sha256": digest, "bytes": len(content)}
-        write_whole(self._path(key, "json"), json.dumps(whole, sort_keys=True).encode())
+        self.place.write(file_name(key), json.dumps(whole, sort_keys=True).encode())
 
     def get(self, key: str, *, device: str = "cpu") -> Any:
         """The result under a key; raises Missing if there is none, Corrupted if its content changed."""
         record = self.record(key)
         if record is None:
             raise Missing(key)
-        path = self._path(key, record["form"])
-        content = path.read_bytes() if path.is_file() else b""
+        name, content = file_name(key, record["form"]), b""
+        with suppress(FileNotFoundError):
+            content = self.place.read(name)
         if hashlib.sha256(content).hexdigest() != record["sha256"]:
             self.forget(key)
-            raise Corrupted(key, path)
+            raise Corrupted(key, f"{self.place.address}/{name}")
         return _decode(record["form"], content, device)
 
     def intact(self, key: str, record: Mapping[str, Any]) -> bool:
         """Whether the data file has its stated size and hash."""
-        path = self._path(key, record["form"])
         try:
-            return bool(hashlib.sha256(path.read_bytes()).hexdigest() == record["sha256"])
+            content = self.place.read(file_name(key, record["form"]))
+            return bool(hashlib.sha256(content).hexdigest() == record["sha256"])
         except FileNotFoundError:
             return False
 
     def forget(self, key: str) -> None:
         """Take back that a task is done."""
-        self._path(key, "json").unlink(missing_ok=True)
+        self.place.delete(file_name(key))
 
     def fail(self, key: str, failure: Mapping[str, Any]) -> None:
         """Record why a task failed; it does not count as done."""
-        write_whole(self.folder / "failed" / f"{key}.json", json.dumps(failure).encode())
+        self.place.write(f"failed/{key}.json", json.dumps(failure).encode())
 
     def failure(self, key: str) -> dict[str, Any] | None:
         """Why a task failed when it was last tried, or None."""
         try:
-            return cast("dict[str, Any]", json.loads((self.folder / "failed" / f"{key}.json").read_text()))
+            return cast("dict[str, Any]", json.loads(self.place.read(f"failed/{key}.json")))
         except (FileNotFoundError, json.JSONDecodeError):
             return None
 
     def clear_failure(self, key: str) -> None:
         """The task succeeded after all."""
-        (self.folder / "failed" / f"{key}.json").unlink(missing_ok=True)
-
-    def _path(self, key: str, form: str) -> Path:
-        return self.folder / key[:2] / f"{key}.{'data.json' if form == 'value' else form}"
+        self.place.delete(f"failed/{key}.json")
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write to a temporary name beside the file, then rename; a full disk leaves nothing half-written under the name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+def store_of(home: Path, address: str | None = None) -> Store:
+    """The store at a folder or URL, else at HARNESS_STORE, else in the run folder.
+
+    Raises ValueError for an address that names none, ImportError where its client is not installed.
+    """
+    given = address or os.environ.get("HARNESS_STORE")
+    return Store(home / "store", places.at(given).address if given else "")
+
+
+def file_name(key: str, form: str = "json") -> str:
+    """The name of a result's record, or of its data in one of the forms `safetensors`, `parquet` and `value`."""
+    return f"{key[:2]}/{key}.{'data.json' if form == 'value' else form}"
+
+
+def _record(content: bytes) -> dict[str, Any] | None:
+    """A record as it was written; None for what is none."""
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        found = json.loads(content)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        return None
+    return found if isinstance(found, dict) and {"form", "sha256"} <= found.keys() else None
 
 
 def _encode(result: Any) -> tuple[str, bytes]:

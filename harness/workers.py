@@ -7,6 +7,8 @@ import os
 import signal
 import threading
 import time
+from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -20,16 +22,24 @@ from harness.store import Store
 
 RETRIES = 3  # of a task whose worker was lost
 WHY = "killed, crashed or out of memory"
+GIVEN = ("HARNESS_HOME", "HARNESS_DATA")  # of the environment, to workers on other machines
+LOOK = 5.0  # seconds between two looks at the size of a cluster
 
 
 class Lost(RuntimeError):
     """The workers of a task ended before it did."""
 
 
+Ended = tuple[Task, str | None, float]  # a task, its error or None, and the harness's own seconds
+
+
 class Crew(Protocol):
     """Workers that perform tasks side by side; results come through the store."""
 
-    slots: int
+    @property
+    def slots(self) -> int:
+        """How many tasks they take at once; it may change."""
+        ...
 
     @property
     def device(self) -> str:
@@ -40,8 +50,8 @@ class Crew(Protocol):
         """Start a task."""
         ...
 
-    def next(self) -> tuple[Task, str | None, float]:
-        """Wait for a task to end: its error, or None, and the harness's own seconds."""
+    def next(self, seconds: float | None = None) -> Ended | None:
+        """Wait for a task to end, so many seconds at most; None if none did."""
         ...
 
 
@@ -67,9 +77,11 @@ class Processes:
         pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _worker, (os.getpid(),))
         self.running[pool.submit(_remote, task, self.store, self.device)] = task, pool
 
-    def next(self) -> tuple[Task, str | None, float]:
+    def next(self, seconds: float | None = None) -> Ended | None:
         while True:
-            ended, _ = wait(self.running, return_when=FIRST_COMPLETED)
+            ended, _ = wait(self.running, seconds, return_when=FIRST_COMPLETED)
+            if not ended:
+                return None
             future = ended.pop()
             task, pool = self.running.pop(future)
             try:
@@ -115,33 +127,61 @@ def _worker(parent: int) -> None:
 
 @dataclass
 class Cluster:
-    """Workers of a Ray cluster: the local machine, or the cluster that RAY_ADDRESS names."""
+    """Workers of a Ray cluster: the local machine, or the cluster that RAY_ADDRESS names; its size may change.
+
+    A task takes a core, or on `cuda` a GPU and a core. Twice as many are sent as there are places for, so that a cluster
+    that grows by demand sees some, and no worker waits for its next task.
+    """
 
     store: Store
     device: str
     running: dict[Any, Task] = field(default_factory=dict)
+    ready: deque[Any] = field(default_factory=deque)
+    places: int = 0
+    looked: float = -float("inf")
 
     def __post_init__(self) -> None:
         import ray
 
         ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
         gpus = 1 if self.device.startswith("cuda") else 0
-        self.slots = max(1, int(ray.cluster_resources().get("GPU" if gpus else "CPU", 1)))
-        self.remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(_remote)
+        self.resource = "GPU" if gpus else "CPU"
+        self.remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(_elsewhere)
+        self.given = {name: os.environ[name] for name in GIVEN if name in os.environ}
+
+    @property
+    def slots(self) -> int:
+        import ray
+
+        if time.monotonic() - self.looked > LOOK:
+            before, self.places = self.places, int(ray.cluster_resources().get(self.resource, 0))
+            if not self.places and (before or self.looked < 0):
+                say(f"the Ray cluster has no {self.resource} now; tasks wait until it has one")
+            self.looked = time.monotonic()
+        return max(1, 2 * self.places)
 
     def send(self, task: Task) -> None:
-        self.running[self.remote.remote(task, self.store, self.device)] = task
+        self.running[self.remote.remote(task, self.store, self.device, self.given)] = task
 
-    def next(self) -> tuple[Task, str | None, float]:
+    def next(self, seconds: float | None = None) -> Ended | None:
         import ray
-        from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
+        from ray.exceptions import NodeDiedError, OutOfMemoryError, RayTaskError, WorkerCrashedError
 
-        (ready, *_), _ = ray.wait(list(self.running), num_returns=1)
+        if not self.ready:
+            some, _ = ray.wait(list(self.running), num_returns=1, timeout=seconds)
+            if len(some) > 0:
+                some, _ = ray.wait(list(self.running), num_returns=len(self.running), timeout=0)
+            self.ready.extend(some)
+        if not self.ready:
+            return None
+        ready = self.ready.popleft()
         task = self.running.pop(ready)
         try:
             error, overhead = ray.get(ready)
         except (NodeDiedError, OutOfMemoryError, WorkerCrashedError) as lost:
             return task, failed(task, self.store, Lost(f"{type(lost).__name__} {1 + RETRIES} times; {WHY}")), 0.0
+        except RayTaskError as raised:
+            raise raised.cause from None
         return task, error, overhead
 
 
@@ -151,3 +191,10 @@ _loaders: dict[tuple[Store, str], Loader] = {}
 def _remote(task: Task, store: Store, device: str) -> tuple[str | None, float]:
     """Perform a task in a worker, which keeps its loader from task to task."""
     return attempt(task, _loaders.setdefault((store, device), Loader(store, device)), {})
+
+
+def _elsewhere(task: Task, store: Store, device: str, given: Mapping[str, str]) -> tuple[str | None, float]:
+    """Perform a task on what may be another machine, told where data are kept unless it knows."""
+    for name, value in given.items():
+        os.environ.setdefault(name, value)
+    return _remote(task, store, device)

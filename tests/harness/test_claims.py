@@ -11,26 +11,36 @@ from pathlib import Path
 
 import pytest
 
-from harness import execute
+from harness import execute, places
 from harness.claims import Claims
 from harness.plan import Task
 from harness.store import Store
 from harness.types import Spec
 
 
+def claims_of(folder: Path, **options: float) -> Claims:
+    return Claims(places.at(str(folder)), **options)
+
+
 def test_a_task_is_claimed_once(tmp_path: Path) -> None:
-    with Claims(tmp_path) as one, Claims(tmp_path) as other:
+    with claims_of(tmp_path) as one, claims_of(tmp_path) as other:
         assert one.take("a")
         assert not other.take("a")
+        assert other.free(["a", "b"]) == ["b"]
         one.drop("a")
         other.drop("a")  # not its own: nothing happens
+        assert other.free(["a", "b"]) == ["a", "b"]
         assert other.take("a")
         assert not one.take("a")
     assert [path.name for path in (tmp_path / "claims").iterdir()] == []
 
 
 def test_the_dead_have_no_claims(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from harness.claims import Claims; c = Claims(Path({str(tmp_path)!r})); c.__enter__(); "
+    """Nor does anything of theirs stay."""
+    code = (
+        "from harness import places; from harness.claims import Claims; "
+        f"c = Claims(places.at({str(tmp_path)!r})); c.__enter__(); "
+    )
     done = subprocess.run(
         [sys.executable, "-c", code + "print(c.take('a'), flush=True); import os; os._exit(1)"],
         capture_output=True,
@@ -38,38 +48,58 @@ def test_the_dead_have_no_claims(tmp_path: Path) -> None:
         check=False,
     )
     assert done.stdout == "True\n"
-    with Claims(tmp_path) as claims:
+    with claims_of(tmp_path) as claims:
+        assert not claims.take("a")
+        assert claims.free(["a"]) == ["a"]
         assert claims.take("a")
+    assert [path.name for path in (tmp_path / "claims").iterdir()] == []
 
 
 @pytest.mark.parametrize("content", ["elsewhere 1 1", "", "no claim of ours at all"])
 def test_a_claim_of_another_machine_is_void_when_it_is_not_kept_fresh(tmp_path: Path, content: str) -> None:
-    with Claims(tmp_path) as claims:
+    with claims_of(tmp_path) as claims:
         path = tmp_path / "claims" / "a"
         path.write_text(content)
         assert not claims.take("a")
+        assert claims.free(["a"]) == []
         os.utime(path, (time.time() - 120, time.time() - 120))
+        assert claims.free(["a"]) == ["a"]
         assert claims.take("a")
 
 
+def test_a_sign_of_life_keeps_all_claims_of_another_machine(tmp_path: Path) -> None:
+    with claims_of(tmp_path) as claims:
+        sign = tmp_path / "claims" / ".elsewhere.1.1"
+        for name in ("a", "b"):
+            (tmp_path / "claims" / name).write_text("elsewhere 1 1")
+            os.utime(tmp_path / "claims" / name, (time.time() - 120, time.time() - 120))
+        sign.touch()
+        assert claims.free(["a", "b"]) == []
+        os.utime(sign, (time.time() - 120, time.time() - 120))
+        assert claims.free(["a", "b"]) == ["a", "b"]
+    with claims_of(tmp_path):
+        assert not sign.exists()
+
+
 def test_a_claim_dated_in_the_future_is_void_when_it_is_not_kept_fresh(tmp_path: Path) -> None:
-    with Claims(tmp_path, lease=0.3) as claims:
+    with claims_of(tmp_path, lease=0.3) as claims:
         path = tmp_path / "claims" / "a"
         path.write_text("elsewhere 1 1")
         for hours in (1, 2):  # its owner lives: the file changes
             os.utime(path, (time.time() + 3600 * hours, time.time() + 3600 * hours))
-            assert not claims.take("a")
+            assert claims.free(["a"]) == []
             time.sleep(0.2)
         time.sleep(0.2)
-        assert claims.take("a")
+        assert claims.free(["a"]) == ["a"]
 
 
 def test_a_clock_that_jumps_takes_no_claim_from_a_living_owner(tmp_path: Path) -> None:
-    with Claims(tmp_path) as one, Claims(tmp_path) as other:
+    with claims_of(tmp_path) as one, claims_of(tmp_path) as other:
         assert one.take("a")
         for moved in (-1e6, 1e6):
-            os.utime(tmp_path / "claims" / "a", (time.time() + moved, time.time() + moved))
-            assert not other.take("a")
+            for path in (tmp_path / "claims").iterdir():
+                os.utime(path, (time.time() + moved, time.time() + moved))
+            assert other.free(["a"]) == []
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -80,7 +110,7 @@ def test_a_claim_that_does_not_fit_on_the_disk_is_none(tmp_path: Path, monkeypat
         os.dup2(os.open("/dev/full", os.O_WRONLY), file)
         return whole(file, mode)
 
-    with Claims(tmp_path) as claims:
+    with claims_of(tmp_path) as claims:
         with monkeypatch.context() as patch:
             patch.setattr(os, "fdopen", full)
             with pytest.raises(OSError, match="No space left"):
@@ -88,10 +118,9 @@ def test_a_claim_that_does_not_fit_on_the_disk_is_none(tmp_path: Path, monkeypat
         assert claims.take("a")
 
 
-def test_a_claim_stays_fresh_while_its_owner_lives(tmp_path: Path) -> None:
-    with Claims(tmp_path, beat=0.05) as claims:
-        claims.take("a")
-        path = tmp_path / "claims" / "a"
+def test_a_coordinator_gives_signs_of_life(tmp_path: Path) -> None:
+    with claims_of(tmp_path, beat=0.05):
+        (path,) = (tmp_path / "claims").glob(".*")
         os.utime(path, (0, 0))
         deadline = time.monotonic() + 5
         while path.stat().st_mtime == 0 and time.monotonic() < deadline:

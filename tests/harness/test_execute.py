@@ -12,7 +12,7 @@ import pytest
 
 from harness import api, execute
 from harness.plan import Plan, Task
-from harness.store import Store
+from harness.store import Store, file_name
 
 SMALL: dict[str, Any] = {
     "name": "small",
@@ -171,7 +171,7 @@ def damaged(home: Path, task: Task) -> None:
     store = Store(home / "store")
     record = store.record(task.key)
     assert record is not None
-    path = store._path(task.key, record["form"])
+    path = store.folder / file_name(task.key, record["form"])
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))

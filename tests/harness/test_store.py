@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
-from harness import store as stores
-from harness.store import Corrupted, Missing, Store
+from harness import places
+from harness.store import Corrupted, Missing, Store, file_name
 
 KEY = "ab" * 16
 RESULTS = {
@@ -69,7 +69,7 @@ def test_nothing_there_is_a_key_error(store: Store) -> None:
 @pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
 def test_damaged_data_are_found_and_forgotten(store: Store, form: str, damage: str) -> None:
     store.put(KEY, RESULTS[form], {})
-    path = store._path(KEY, form)
+    path = store.folder / file_name(KEY, form)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     if damage == "gone":
@@ -88,20 +88,20 @@ def test_damaged_data_are_found_and_forgotten(store: Store, form: str, damage: s
 @pytest.mark.parametrize("content", [b"", b"{", b'{"key": "x", "sha', b"\x00" * 80, b"\xff\xfe", b"null", b"[]", b"{}"])
 def test_a_damaged_record_is_no_record(store: Store, content: bytes) -> None:
     store.put(KEY, {"a": 1}, {})
-    store._path(KEY, "json").write_bytes(content)
+    (store.folder / file_name(KEY)).write_bytes(content)
     assert store.record(KEY) is None
 
 
 def test_half_written_is_not_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that dies between data and record, or in the middle of a file, leaves no result."""
-    whole = stores.write_whole
+    whole = places.write_whole
 
     def dies_before_the_record(path: Path, content: bytes) -> None:
         if path.name == f"{KEY}.json":
             raise SystemExit
         whole(path, content)
 
-    monkeypatch.setattr(stores, "write_whole", dies_before_the_record)
+    monkeypatch.setattr(places, "write_whole", dies_before_the_record)
     with pytest.raises(SystemExit):
         store.put(KEY, RESULTS["parquet"], {})
     assert store.record(KEY) is None
@@ -146,6 +146,6 @@ def test_the_record_names_the_content(store: Store) -> None:
     import hashlib
 
     store.put(KEY, {"a": 1}, {"kind": "probe"})
-    record = json.loads(store._path(KEY, "json").read_text())
-    content = store._path(KEY, "value").read_bytes()
+    record = json.loads((store.folder / file_name(KEY)).read_text())
+    content = (store.folder / file_name(KEY, "value")).read_bytes()
     assert (record["sha256"], record["bytes"]) == (hashlib.sha256(content).hexdigest(), len(content))
