@@ -130,7 +130,10 @@ def systems(records: Sequence[Record], text: str) -> list[Record]:
 
 
 def pair(records: Sequence[Record], a: str, b: str) -> tuple[Record, Record]:
-    """The two records that are meant; raises ValueError where two names may mean several, or cannot be compared."""
+    """The two records that are meant, own ones before those that ship.
+
+    Raises ValueError where two names may mean several, or cannot be compared.
+    """
     from leaderboard.compare import difference_of_settings
 
     first, second = systems(records, a), systems(records, b)
@@ -139,11 +142,13 @@ def pair(records: Sequence[Record], a: str, b: str) -> tuple[Record, Record]:
         raise ValueError(f"'{a}' and '{b}' are the same system; name another one")
     reasons = [difference_of_settings(x, y) for x, y in pairs]
     fitting = [both for both, reason in zip(pairs, reasons, strict=True) if not reason]
-    if len(fitting) == 1:
-        return fitting[0]
     if not fitting:
         nearest = min(reasons, key=lambda reason: reason.count(","))
         raise ValueError(f"'{a}' and '{b}' cannot be compared: {nearest}")
+    shipped = [sum(bool(record.get("reference")) for record in both) for both in fitting]
+    fitting = [both for both, number in zip(fitting, shipped, strict=True) if number == min(shipped)]
+    if len(fitting) == 1:
+        return fitting[0]
     found = {id(record): record for both in fitting for record in both}
     raise ValueError(
         f"'{a}' and '{b}' may mean several systems; name them by id, or say --suite, --dataset, --victim or --size:\n"

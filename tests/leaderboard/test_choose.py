@@ -108,6 +108,13 @@ def test_an_ambiguous_pair_lists_the_candidates(made):
     assert pair(records, records[0]["id"], "b") == (records[0], records[2])
 
 
+def test_own_records_come_before_those_that_ship(made):
+    ship = [made.system(name, suite="official-2", reference=True) for name in ("a", "b", "c")]
+    own = [made.system(name) for name in ("a", "b")]
+    assert pair([*ship, *own], "a", "b") == (own[0], own[1])
+    assert pair([*ship, *own], "a", "c") == (ship[0], ship[2])
+
+
 def test_pairs_that_make_no_comparison(made):
     records = [made.system("a"), made.system("b", victim="mlp")]
     with pytest.raises(ValueError, match="cannot be compared: victim cnn against mlp"):

@@ -16,6 +16,12 @@ from leaderboard import board, paper
 from leaderboard.cli import main
 
 
+@pytest.fixture(autouse=True)
+def no_references(monkeypatch):
+    """Results that ship with the package are left out, but where a test puts some."""
+    monkeypatch.setattr("harness.references.references", tuple)
+
+
 @pytest.fixture
 def home(tmp_path, made):
     folder = tmp_path / "runs" / "records"
@@ -119,6 +125,19 @@ def test_filters_and_claims(home, capsys):
 def test_wrong_arguments_are_errors(home, capsys, given, words):
     assert main([*given, "--home", str(home)]) == 2
     assert words in capsys.readouterr().err
+
+
+def test_results_that_ship_stand_beside_own_ones(home, made, monkeypatch, capsys):
+    shipped = (made.system("shipped", robust=0.99, reference=True), made.system("none", robust=0.9, reference=True))
+    monkeypatch.setattr("harness.references.references", lambda: shipped)
+    assert main(["show", "--suite", "fashion-1", "--json", "--home", str(home)]) == 0
+    (board,) = json.loads(capsys.readouterr().out)
+    found = {system["defense"]: system for system in board["systems"]}
+    assert found["shipped"]["reference"]
+    assert found["none"]["metrics"]["robust_accuracy"]["value"] == 0.02
+    assert main(["compare", "shipped", "none", "--home", str(home)]) == 0
+    assert main(["show", "--home", str(home)]) == 0
+    assert "shipped°" in capsys.readouterr().out
 
 
 def test_two_systems_are_compared(home, capsys):
