@@ -18,7 +18,8 @@ from leaderboard.board import write
 def papers() -> list[str]:
     """The papers that can be regenerated, by the names of their files."""
     folder = Path(__file__).parent / "papers"
-    return sorted(path.stem for path in folder.glob("*.py") if "\ndef studies(" in path.read_text(encoding="utf-8"))
+    files = (path for path in folder.glob("*.py") if not path.stem.startswith("_"))
+    return sorted(path.stem for path in files if "\ndef studies(" in path.read_text(encoding="utf-8"))
 
 
 def regenerate(name: str, home: Path, *, device: str = "cpu") -> tuple[str, Path]:
