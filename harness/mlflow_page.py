@@ -163,7 +163,7 @@ def views() -> dict[str, str]:
 
 def _views() -> Iterator[tuple[str, dict[str, Any]]]:
     metrics = {"robust_accuracy": 130, "robust_low": 95, "robust_high": 98, "clean_accuracy": 125, "auroc": 72}
-    tags = {"flags": 172, "victim": 90, "dataset": 90, "headline": 150, "size": 80, "defense": 320}
+    tags = {"flags": 172, "victim": 90, "dataset": 90, "headline": 150, "size": 80, "origin": 85, "defense": 320}
     systems = _state("system", _columns(tags={"rank": 62}) | _columns(metrics=metrics, tags=tags))
     yield "ranking", systems | {"orderByKey": "metrics.`robust_accuracy`", "orderByAsc": False}
     metrics = {"cell_robust_accuracy": 165, "cell_low": 80, "cell_high": 80}
