@@ -6,11 +6,11 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from harness.rank import Z, paired
+from harness.rank import paired, wilson
 from harness.types import Interval
 from leaderboard import _text
 from leaderboard._values import mapping, plain, sequence
@@ -19,13 +19,13 @@ from leaderboard.rows import Setting
 Record = Mapping[str, Any]
 Array = np.ndarray[Any, Any]
 
+HALF = 0.5  # of its draws, in which a random system must be right to hold an input
 CLEAN = "wrong or rejected when clean"
-_STEPS = 60  # halvings of an interval no longer than 2
 _SHOWN = 6  # attacks that are named in a line
-_EXACT = "Points are of percent. Interval: Tango's score, 95 %; p: McNemar's exact test, two-sided."
+_EXACT = "Points are of percent. Interval: Newcombe's for paired shares, 95 %; p: McNemar's exact test, two-sided."
 _PROBABILITIES = (
-    "Points are of percent. A system answers at random: numbers of inputs are expected ones; interval and p are those of a "
-    "paired t test."
+    "Points are of percent. A system answers at random: it holds what it gets right in half of its draws or more; interval and "
+    "p are those of a paired t test of the probabilities."
 )
 
 
@@ -33,14 +33,15 @@ _PROBABILITIES = (
 class Table:
     """What two systems hold of the same inputs, and how far they are apart.
 
-    both, only_a, only_b, neither: inputs, or expected inputs where a system is scored by probabilities (exact is False);
-    difference: share of A minus share of B with its 95 % interval; p: two-sided.
+    both, only_a, only_b, neither: inputs; a system that answers at random (exact is False) holds those that it gets right in
+    half of its draws or more. difference: share of A minus share of B, or of their mean probabilities, with its 95 % interval;
+    p: two-sided.
     """
 
-    both: float
-    only_a: float
-    only_b: float
-    neither: float
+    both: int
+    only_a: int
+    only_b: int
+    neither: int
     difference: Interval
     p: float
     exact: bool
@@ -76,64 +77,53 @@ def compare(a: Record, b: Record) -> Comparison:
         raise ValueError(f"{name_of(a)} and {name_of(b)} cannot be compared: they were tried on no input in common")
     x, y = _column(a, "robust", first), _column(b, "robust", second)
     broke_a, broke_b = _breakers(a, first), _breakers(b, second)
-    lost = (x < 0.5) & (y < 0.5)
+    a_holds, b_holds = x >= HALF, y >= HALF
+    only_a, only_b, lost = a_holds & ~b_holds, b_holds & ~a_holds, ~a_holds & ~b_holds
     return Comparison(
         a,
         b,
         len(index),
         table(x, y),
         _clean(a, b, first, second),
-        index[x > y].tolist(),
-        index[x < y].tolist(),
-        dict(Counter(broke_b[x > y].tolist()).most_common()),
-        dict(Counter(broke_a[x < y].tolist()).most_common()),
+        index[only_a].tolist(),
+        index[only_b].tolist(),
+        dict(Counter(broke_b[only_a].tolist()).most_common()),
+        dict(Counter(broke_a[only_b].tolist()).most_common()),
         dict(Counter(zip(broke_a[lost].tolist(), broke_b[lost].tolist(), strict=True)).most_common()),
     )
 
 
 def table(x: Array, y: Array) -> Table:
     """The table of two systems from what each holds of the same inputs, (n,) each: 0, 1 or a probability."""
-    number, exact = len(x), bool(np.isin(x, (0, 1)).all() and np.isin(y, (0, 1)).all())
-    both, only_a, only_b = float(x @ y), float(x @ (1 - y)), float(y @ (1 - x))
-    _, p = paired(x, y)
-    ends = tango(round(only_a), round(only_b), number) if exact else _student(x - y)
-    return Table(both, only_a, only_b, number - both - only_a - only_b, ends, p, exact)
+    exact = bool(np.isin(x, (0, 1)).all() and np.isin(y, (0, 1)).all())
+    a, b = x >= HALF, y >= HALF
+    both, only_a, only_b, neither = (int(each.sum()) for each in (a & b, a & ~b, ~a & b, ~a & ~b))
+    ends = newcombe(both, only_a, only_b, neither) if exact else _student(x - y)
+    return Table(both, only_a, only_b, neither, ends, paired(x, y)[1], exact)
 
 
-def tango(only_a: int, only_b: int, number: int) -> Interval:
-    """Difference of two paired shares with its 95 % score interval, from the inputs that only one holds, of `number`.
+def newcombe(both: int, only_a: int, only_b: int, neither: int) -> Interval:
+    """Difference of two paired shares, A's less B's, with its 95 % interval, from the numbers of inputs.
 
-    Source: Tango 1998, "Equivalence test and confidence interval for the difference in proportions for the paired-sample
-    design", Statistics in Medicine 17; recommended by Fagerland, Lydersen and Laake 2014, ibid. 33.
+    Wilson's intervals of both shares, put together with their correlation, corrected for continuity. Source: Newcombe 1998,
+    "Improved confidence intervals for the difference between binomial proportions based on paired data", Statistics in
+    Medicine 17, method 10.
     """
+    number = both + only_a + only_b + neither
     if number == 0:
         return Interval(math.nan, math.nan, math.nan)
+    a, b = wilson(both + only_a, number), wilson(both + only_b, number)
+    margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
+    product = both * neither - only_a * only_b
+    corrected = max(product - number / 2, 0) if product > 0 else product
+    phi = corrected / math.sqrt(margins) if margins else 0.0
+
+    def length(x: float, y: float) -> float:
+        return math.sqrt(max(0.0, x * x - 2 * phi * x * y + y * y))
+
     value = (only_a - only_b) / number
-    return Interval(value, _limit(only_a, only_b, number, -1), _limit(only_a, only_b, number, 1))
-
-
-def _limit(only_a: int, only_b: int, number: int, end: Literal[-1, 1]) -> float:
-    """Where the score is as far from zero as the 95 % level allows, between the difference found and -1 or 1; by bisection."""
-    inside, outside = (only_a - only_b) / number, float(end)
-    for _ in range(_STEPS):
-        middle = (inside + outside) / 2
-        if abs(score(only_a, only_b, number, middle)) <= Z:
-            inside = middle
-        else:
-            outside = middle
-    return (inside + outside) / 2
-
-
-def score(only_a: int, only_b: int, number: int, difference: float) -> float:
-    """Tango's statistic for a true difference: what was found beyond it, in standard errors under it."""
-    linear = (2 * number - only_a + only_b) * difference - only_a - only_b
-    root = math.sqrt(max(0.0, linear * linear + 8 * number * only_b * difference * (1 - difference)))
-    share = (root - linear) / (4 * number)  # of the inputs that only B holds, the most likely one for this difference
-    variance = number * (2 * share + difference * (1 - difference))
-    beyond = only_a - only_b - number * difference
-    if variance <= 0:
-        return math.copysign(math.inf, beyond) if beyond else 0.0
-    return beyond / math.sqrt(variance)
+    low = value - length(a.value - a.low, b.high - b.value)
+    return Interval(value, low, value + length(a.high - a.value, b.value - b.low))
 
 
 def _student(difference: Array) -> Interval:
@@ -226,9 +216,8 @@ def text(found: Comparison) -> str:
     lines += _lines(found)
     exact = found.robust.exact and (found.clean is None or found.clean.exact)
     lines += ["", _EXACT if exact else _PROBABILITIES, ""]
-    alone = ("by A alone", "by B alone") if found.robust.exact else ("more often by A", "more often by B")
-    lines.append(f"{_inputs(len(found.only_a))} held {alone[0]}; B was lost to: {_counted(found.lost_by_b)}")
-    lines.append(f"{_inputs(len(found.only_b))} held {alone[1]}; A was lost to: {_counted(found.lost_by_a)}")
+    lines.append(f"{_inputs(len(found.only_a))} held by A alone; B was lost to: {_counted(found.lost_by_b)}")
+    lines.append(f"{_inputs(len(found.only_b))} held by B alone; A was lost to: {_counted(found.lost_by_a)}")
     both = {f"{x} / {y}" if x != y else f"{x} (both)": n for (x, y), n in found.lost_by_both.items()}
     lines.append(f"{_inputs(sum(both.values()))} held by neither; A / B were lost to: {_counted(both)}")
     return "\n".join(lines)
@@ -240,9 +229,7 @@ def _lines(found: Comparison) -> list[str]:
     heads = f"{'':<10}" + "".join(f"{title:>36}" for title, _ in tables)
     lines = [heads.rstrip()]
     for name, title in (("both", "both"), ("only_a", "only A"), ("only_b", "only B"), ("neither", "neither")):
-        cells = [
-            f"{getattr(t, name):,.{0 if t.exact else 1}f}{_share(getattr(t, name), found.inputs)}" for _, t in tables
-        ]
+        cells = [f"{getattr(t, name):,}{_share(getattr(t, name), found.inputs)}" for _, t in tables]
         lines.append(f"{title:<10}" + "".join(f"{cell:>36}" for cell in cells))
     ends = [
         f"{_points(t.difference.value)} ({_points(t.difference.low)} to {_points(t.difference.high)})"

@@ -1,87 +1,105 @@
-"""Two systems compared: the score interval against its definition, published values and scipy; refusals with a reason."""
+"""Two systems compared: the interval against published values, scipy and the page; refusals with a reason."""
 
 from __future__ import annotations
 
 import json
 import math
+import shutil
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import optimize, stats
+from scipy import stats
 
-from leaderboard.compare import CLEAN, as_json, compare, score, table, tango, text
+import leaderboard
+from harness.rank import mcnemar
+from leaderboard.compare import CLEAN, as_json, compare, newcombe, table, text
 
-Z = stats.norm.ppf(0.975)
-
-
-def likely(only_b, only_a, number, difference):
-    """The likelihood of a true share of inputs that only B holds, the true difference given; numerically the largest."""
-    concordant = number - only_a - only_b
-
-    def cost(share):
-        parts = ((only_a, share + difference), (only_b, share), (concordant, 1 - 2 * share - difference))
-        return -sum(n * math.log(max(p, 1e-300)) for n, p in parts if n)
-
-    low, high = max(0.0, -difference), (1 - difference) / 2
-    return optimize.minimize_scalar(cost, bounds=(low, high), method="bounded", options={"xatol": 1e-12}).x
+CASES = [
+    (59, 6, 16, 80),
+    (36, 12, 2, 0),
+    (500, 60, 40, 400),
+    (0, 0, 0, 50),
+    (0, 50, 0, 0),
+    (63, 547, 47, 343),
+    (1, 0, 0, 0),
+]
 
 
 @pytest.mark.parametrize(
-    ("only_a", "only_b", "number"), [(6, 16, 161), (12, 2, 50), (40, 20, 160), (3, 3, 10), (5, 0, 30)]
+    ("counts", "low", "high"),
+    [
+        ((59, 6, 16, 80), -0.1186, -0.0046),  # Cavo et al. 2012, as the R package contingencytables prints it
+        ((36, 12, 2, 0), 0.0569, 0.3404),  # an example of Newcombe's own
+    ],
 )
-@pytest.mark.parametrize("difference", [-0.4, -0.05, 0.0, 0.02, 0.3])
-def test_the_score_is_that_of_the_most_likely_share(only_a, only_b, number, difference):
-    share = likely(only_b, only_a, number, difference)
-    variance = (2 * share + difference - difference**2) / number
-    expected = ((only_a - only_b) / number - difference) / math.sqrt(variance)
-    assert score(only_a, only_b, number, difference) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+def test_published_intervals(counts, low, high):
+    found = newcombe(*counts)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_without_a_difference_the_score_is_mcnemars():
-    assert score(6, 16, 161, 0.0) == pytest.approx((6 - 16) / math.sqrt(22))
-
-
-def test_a_published_interval():
-    """The counts of Cavo et al. 2012, and the limits that the R package contingencytables prints for them."""
-    found = tango(6, 16, 161)
-    assert (found.value, found.low, found.high) == pytest.approx((-0.0621, -0.1240, -0.0054), abs=5e-5)
-
-
-@pytest.mark.parametrize(
-    ("only_a", "only_b", "number"), [(6, 16, 161), (12, 2, 50), (0, 0, 40), (0, 9, 9), (1, 0, 1), (400, 380, 1000)]
-)
-def test_the_ends_solve_the_equation_of_the_score(only_a, only_b, number):
-    found = tango(only_a, only_b, number)
-    assert found.value == pytest.approx((only_a - only_b) / number)
+@pytest.mark.parametrize(("both", "only_a", "only_b", "neither"), CASES)
+def test_the_interval_by_scipy_and_the_correlation_of_the_inputs(both, only_a, only_b, neither):
+    number = both + only_a + only_b + neither
+    shares = [stats.binomtest(k, number).proportion_ci(0.95, method="wilson") for k in (both + only_a, both + only_b)]
+    x = np.repeat([1.0, 1, 0, 0], [both, only_a, only_b, neither])
+    y = np.repeat([1.0, 0, 1, 0], [both, only_a, only_b, neither])
+    phi = np.corrcoef(x, y)[0, 1] if x.std() > 0 and y.std() > 0 else 0.0
+    if phi > 0:
+        phi *= max(0.0, both * neither - only_a * only_b - number / 2) / (both * neither - only_a * only_b)
+    turn = np.array([[1, -phi], [-phi, 1]])
+    down = np.array([x.mean() - shares[0].low, shares[1].high - y.mean()])
+    up = np.array([shares[0].high - x.mean(), y.mean() - shares[1].low])
+    found = newcombe(both, only_a, only_b, neither)
+    value = x.mean() - y.mean()
+    expected = (value, value - math.sqrt(down @ turn @ down), value + math.sqrt(up @ turn @ up))
+    assert (found.value, found.low, found.high) == pytest.approx(expected, abs=1e-9)
     assert -1 <= found.low <= found.value <= found.high <= 1
-    for end, sign in ((found.low, 1), (found.high, -1)):
-        if abs(end) < 1:
-            assert score(only_a, only_b, number, end) == pytest.approx(sign * Z, abs=1e-6)
 
 
-def test_nothing_discordant_has_a_closed_form():
-    found = tango(0, 0, 50)
-    assert (found.low, found.high) == pytest.approx((-(Z**2) / (50 + Z**2), Z**2 / (50 + Z**2)))
-    assert math.isnan(tango(0, 0, 0).value)
+def test_no_inputs_have_no_interval():
+    assert math.isnan(newcombe(0, 0, 0, 0).value)
 
 
 def test_exchanging_the_systems_turns_the_interval_round():
-    there, back = tango(30, 11, 200), tango(11, 30, 200)
+    there, back = newcombe(100, 30, 11, 59), newcombe(100, 11, 30, 59)
     assert (back.low, back.high) == pytest.approx((-there.high, -there.low))
 
 
 def test_the_interval_covers_what_it_promises():
-    """All outcomes of 40 inputs, with their probabilities, for a few truths: coverage close to 95 %, never below 93 %."""
-    number = 40
-    ends = {(a, b): tango(a, b, number) for a in range(number + 1) for b in range(number + 1 - a) if a + b <= 30}
-    for only_a, only_b in ((0.1, 0.1), (0.2, 0.05), (0.3, 0.1)):
-        covered = total = 0.0
-        for (a, b), found in ends.items():
-            p = stats.multinomial.pmf([a, b, number - a - b], number, [only_a, only_b, 1 - only_a - only_b])
-            total += p
-            covered += p * (found.low <= only_a - only_b <= found.high)
-        assert total > 0.999
-        assert 0.93 < covered < 0.99
+    """All outcomes of 20 inputs, with their probabilities, for a few truths: between 93 and 99 %."""
+    number = 20
+    split = [
+        (a, b, c, number - a - b - c)
+        for a in range(number + 1)
+        for b in range(number + 1 - a)
+        for c in range(number + 1 - a - b)
+    ]
+    ends = [newcombe(*counts) for counts in split]
+    for truth in ((0.5, 0.1, 0.1, 0.3), (0.4, 0.3, 0.1, 0.2), (0.2, 0.3, 0.05, 0.45)):
+        p = stats.multinomial.pmf(split, number, truth)
+        held = np.array([end.low <= truth[1] - truth[2] <= end.high for end in ends])
+        assert p.sum() == pytest.approx(1)
+        assert 0.93 < p @ held < 0.99
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="no node here")
+def test_the_page_computes_the_same():
+    """The page's script, which cannot share this code, gives the same interval and p."""
+    script = (Path(leaderboard.__file__).parent / "assets" / "compare.js").read_text(encoding="utf-8")
+    names = ("both", "first", "second", "neither")
+    asked = json.dumps([dict(zip(names, counts, strict=True)) for counts in CASES])
+    stub = "globalThis.document = { querySelector: () => null };\n"
+    source = f"{stub}{script}\nconsole.log(JSON.stringify({asked}.map(proportions)));"
+    done = subprocess.run(["node", "-"], input=source, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    for (both, only_a, only_b, neither), told in zip(CASES, json.loads(done.stdout), strict=True):
+        found = newcombe(both, only_a, only_b, neither)
+        assert (told["mean"], told["low"], told["high"]) == pytest.approx(
+            (found.value, found.low, found.high), abs=1e-12
+        )
+        assert told["chance"] == pytest.approx(mcnemar(only_a, only_b), rel=1e-9)
 
 
 def test_zeros_and_ones_are_counted_and_tested_exactly():
@@ -89,15 +107,16 @@ def test_zeros_and_ones_are_counted_and_tested_exactly():
     found = table(x, y)
     assert (found.both, found.only_a, found.only_b, found.neither, found.exact) == (2, 6, 1, 3, True)
     assert found.p == pytest.approx(stats.binomtest(1, 7).pvalue)
-    assert found.difference == tango(6, 1, 12)
+    assert found.difference == newcombe(2, 6, 1, 3)
 
 
-def test_probabilities_are_expected_and_tested_by_t():
+def test_probabilities_are_held_from_a_half_on_and_tested_by_t():
     generator = np.random.default_rng(0)
     x, y = generator.beta(3, 2, 80), generator.beta(2, 3, 80)
     found = table(x, y)
     assert not found.exact
-    assert found.both + found.only_a + found.only_b + found.neither == pytest.approx(80)
+    assert found.both + found.only_a + found.only_b + found.neither == 80
+    assert found.both + found.only_a == (x >= 0.5).sum()
     expected = stats.ttest_rel(x, y)
     ends = expected.confidence_interval(0.95)
     assert found.p == pytest.approx(expected.pvalue)
