@@ -15,6 +15,7 @@ import pytest
 from scipy.stats import binomtest
 
 from leaderboard import build
+from leaderboard.compare import newcombe
 from leaderboard.html import site
 from leaderboard.rows import boards
 
@@ -390,7 +391,9 @@ def test_two_systems_are_compared_as_the_judge_compares_them(page, made, url):
     assert [int(text) for text in robust[:4]] == counts
     p = binomtest(min(counts[1:3]), sum(counts[1:3])).pvalue
     assert robust[5] == ("< .0001" if p < 1e-4 else f"{p:.4f}".removeprefix("0"))
-    assert robust[4].startswith(f"+{100 * (a.mean() - b.mean()):.1f} (")
+    ends = newcombe(*counts)
+    words = [f"{100 * value:+.1f}".replace("-", "−") for value in (ends.value, ends.low, ends.high)]
+    assert robust[4] == f"{words[0]} ({words[1].removeprefix('+')} to {words[2].removeprefix('+')})"
     assert sum(int(text) for text in clean[:4]) == 1000
     state = address(page)
     page.get("about:blank")
