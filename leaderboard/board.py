@@ -24,6 +24,7 @@ def build(
     selftests: the folder with the tests of attacks (default: `selftests` beside `out`); folder: that of the records, with
     their history and the pictures of every input (default: `records` beside `out`).
     """
+    from leaderboard._papers import reports
     from leaderboard.attacks import selftests as read
     from leaderboard.export import csv_text, json_text
     from leaderboard.history import history
@@ -35,7 +36,7 @@ def build(
     tests = read(out.parent / "selftests" if selftests is None else selftests)
     folder = out.parent / "records" if folder is None else folder
     drawn, atlases = _pictures(records, folder / "pictures")
-    texts = site(found, tests, pictures=drawn, pasts=history(folder))
+    texts = site(found, tests, pictures=drawn, pasts=history(folder), reports=reports(out / "papers"))
     systems = out / "systems"
     systems.mkdir(parents=True, exist_ok=True)
     for name, content in (texts | atlases).items():

@@ -121,14 +121,17 @@ def _filters(arguments: argparse.Namespace) -> Filters:
 
 
 def _build(arguments: argparse.Namespace) -> int:
+    for path in _built(arguments, arguments.out or _home(arguments) / "board"):
+        print(path)
+    return 0
+
+
+def _built(arguments: argparse.Namespace, out: Path) -> list[Path]:
+    """The board's files, written."""
     from leaderboard.board import build
 
     home = _home(arguments)
-    records = _collected(arguments).records
-    out = arguments.out or home / "board"
-    for path in build(records, out, selftests=home / "selftests", folder=home / "records"):
-        print(path)
-    return 0
+    return build(_collected(arguments).records, out, selftests=home / "selftests", folder=home / "records")
 
 
 def _show(arguments: argparse.Namespace) -> int:
@@ -224,6 +227,8 @@ def _paper(arguments: argparse.Namespace) -> int:
         text, path = regenerate(arguments.name, _home(arguments), device=arguments.device)
     print(text, end="")
     say(f"written to {path}")
+    (_home(arguments) / "records").mkdir(parents=True, exist_ok=True)
+    say(f"on the board: {_built(arguments, _home(arguments) / 'board')[0]}#view=papers")
     return 0
 
 

@@ -11,7 +11,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from leaderboard import _attacks, _filters, _foreign, _plots, _risks, _row, _similarity, _text
+from leaderboard import _attacks, _filters, _foreign, _papers, _plots, _risks, _row, _similarity, _text
 from leaderboard._detail import detail
 from leaderboard._markup import Markup, element, joined, script_json
 from leaderboard._outcomes import outcomes
@@ -34,6 +34,7 @@ _VIEWS = {
     "foreign": "Foreign inputs",
     "risks": "Risks",
     "similarity": "Representations",
+    "papers": "Papers",
 }
 
 
@@ -48,6 +49,7 @@ def site(
     *,
     pictures: Mapping[str, Mapping[str, Any]] | None = None,
     pasts: Sequence[Past] = (),
+    reports: Mapping[str, str] | None = None,
     room: int = ROOM,
 ) -> dict[str, str]:
     """The page and what lies beside it, as texts by name.
@@ -55,17 +57,21 @@ def site(
     Its first rows show without script. The other rows, details and outcomes wait in it, packed; details beyond `room`
     characters become files of their own, loaded when their row is opened. selftests: of attacks, by their labels.
     pictures: where the pictures of every input lie, by the ids of records; pasts: what records said before.
+    reports: of papers, Markdown by name.
     """
     before = {(past.setting, past.defense): past for past in pasts}
     shapes = [_row.Shape.of(board) for board in boards]
     systems = list(_systems(boards))
     first, rest = _split(systems)
     sections = list(_sections(shapes, first, selftests or {}))
+    papers = dict(reports or {})
+    if told := _papers.section(papers):
+        sections.append(("papers", told))
     parts = {
         "style": _asset("board.css"),
         "script": "\n".join(map(_asset, _SCRIPTS)),
         "summary": _summary(boards),
-        "tabs": _tabs(sections) if systems else "",
+        "tabs": _tabs(sections) if sections else "",
         "filters": _filters.form(boards) if systems else "",
         "boards": joined(text for _, text in sections) or _nothing(),
     }
@@ -73,6 +79,7 @@ def site(
         "shown": SHOWN,
         "facts": packed_json([_facts(shapes[system.board], system, pictures or {}) for system in systems]),
         "table": packed_json([_table(board) for board in boards]),
+        "reports": {name: packed(_papers.rendered(text)) for name, text in papers.items()},
         "held": [system.number for system in rest],
         "rows": packed("\n".join(_drawn(shapes[s.board], s).replace("\n", "&#10;") for s in rest)),
     }

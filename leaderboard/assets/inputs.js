@@ -51,6 +51,15 @@ function inputTable(place, row, outcomes) {
   place.replaceChildren(element("details", {}, element("summary", {}, "Every input"), element("label", { class: "adding" }, element("span", {}, "Outcome"), list), count, table, more, element("p", { class: "note" }, outcomes.nearest ? about : "")));
 }
 
+// --- reports of papers, unpacked when they are opened ------------------------------------------------------------------------
+
+for (const report of document.querySelectorAll("details[data-report]")) {
+  report.addEventListener("toggle", async () => {
+    const place = report.querySelector(".report");
+    if (report.open && !place.childNodes.length) place.innerHTML = await unpacked(packed.reports[report.dataset.report]);
+  });
+}
+
 // --- pictures: an atlas of clean inputs, and one of what was added to each, modulo 256 ---------------------------------------
 
 const atlases = new Map();

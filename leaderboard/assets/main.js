@@ -69,8 +69,8 @@ theme.addEventListener("click", () => {
 function listen() {
   addEventListener("hashchange", () => { read(); show(); });
   addEventListener("popstate", () => { read(); show(); });
+  if (tabs) tabs.hidden = false;
   if (!form) return;
-  tabs.hidden = false;
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", (event) => {
     const { name, value } = event.target;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -188,10 +189,14 @@ def test_a_paper_is_studied_reported_and_written(tmp_path, monkeypatch, capsys):
     module = types.SimpleNamespace(studies=lambda: ["one", "two"], report=lambda results: f"# Report {results}\n")
     api = types.SimpleNamespace(study=lambda spec, *, home, device: {spec: [device]})
     known = {"leaderboard.papers.jamil": module, "harness.api": api}
-    monkeypatch.setattr(paper.importlib, "import_module", known.__getitem__)
+    load = importlib.import_module
+    monkeypatch.setattr(paper.importlib, "import_module", lambda name: known.get(name) or load(name))
     assert main(["paper", "jamil", "--home", str(tmp_path)]) == 0
     text = "# Report [{'one': ['cpu']}, {'two': ['cpu']}]\n"
-    assert capsys.readouterr().out == text
+    written = capsys.readouterr()
+    assert written.out == text
+    assert "leaderboard.html#view=papers" in written.err
+    assert 'data-report="jamil"' in (tmp_path / "board" / "leaderboard.html").read_text()
     assert (tmp_path / "board" / "papers" / "jamil.md").read_text() == text
 
 

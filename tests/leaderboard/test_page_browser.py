@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import html
 import importlib.util
@@ -364,6 +365,26 @@ def test_every_input_is_listed_and_filtered_by_what_became_of_it(page):
     assert {cell.text for cell in all_of(page, ".inputtable td[data-label=Outcome]")} == {"held"}
     all_of(page, "[data-inputs] .more")[0].click()
     assert len(all_of(page, ".inputtable tbody tr")) == 50
+
+
+def test_a_report_of_a_paper_opens_on_the_page(browser, made, tmp_path):
+    (tmp_path / "board" / "papers").mkdir(parents=True)
+    (tmp_path / "board" / "papers" / "some.png").write_bytes(base64.b64decode(made.png(np.zeros((4, 6)))))
+    text = "# A *study*\n\n## Table 1\n\n| a | b |\n|---|---|\n| 1 | <b>2</b> |\n\n![x](some.png) ![y](../evil.png) [l](http://a.b)\n"
+    (tmp_path / "board" / "papers" / "some.md").write_text(text)
+    browser.get(build([made.system()], tmp_path / "board")[0].as_uri() + "#view=papers")
+    ready(browser)
+    summary = all_of(browser, ".papers summary")[0]
+    assert summary.text == "A *study*"
+    summary.click()
+    browser.execute_async_script("setTimeout(arguments[0], 200)")
+    assert [title.text for title in all_of(browser, ".report h3, .report h4")] == ["A study", "Table 1"]
+    assert [cell.text for cell in all_of(browser, ".report td")] == ["1", "<b>2</b>"]
+    widths = browser.execute_script("return [...document.querySelectorAll('.report img')].map(e => e.naturalWidth)")
+    assert widths == [6]
+    assert all_of(browser, ".report a") == []
+    assert "[picture: y]" in all_of(browser, ".report")[0].text
+    assert browser.get_log("browser") == []
 
 
 def compared(page):
