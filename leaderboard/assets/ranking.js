@@ -78,7 +78,7 @@ function show() {
   const count = new Intl.NumberFormat("en").format;
   const words = kept.length === rows.length ? `${count(rows.length)} systems` : `${count(kept.length)} of ${count(rows.length)} systems`;
   if (live && live.textContent !== words) live.textContent = words;
-  if (form) { form.hidden = alone || state.view === "compare"; reflect(); }
+  if (form) { form.hidden = alone || ["compare", "papers"].includes(state.view); reflect(); }
   document.querySelector(".legend").hidden = alone || state.view !== "ranking";
 }
 
