@@ -55,7 +55,7 @@ NETWORKS: dict[str, tuple[Spec, ...]] = {
 
 
 def studies() -> list[Spec]:
-    """Every attack on both data sets, then three of our own networks against adaptive attackers, then the test of interpolation.
+    """The main tables and the test of interpolation first, then every other attack, and our own networks against adaptive attackers.
 
     The one fixed set of adversarial inputs, in place of DAmageNet, is made against another of our convolutional networks.
     """
@@ -65,6 +65,7 @@ def studies() -> list[Spec]:
     another = Spec.of("victim", "cnn", seed=1, epochs=3)
     return [
         *(_study(name, fgsm, inputs=4000) for name in NETWORKS),
+        *(_interpolation(name) for name in NETWORKS),
         *(_study(name, pgd, inputs=2000, splits=2) for name in NETWORKS),
         *(_study(name, pgd, inputs=2000, splits=2, victim=another) for name in NETWORKS),
         _study("cifar10", far, norm="l2", epsilon=1.0, inputs=600, splits=2),
@@ -73,7 +74,6 @@ def studies() -> list[Spec]:
             "study", "jamil", attack=Spec.of("attack", "pgd", steps=20), inputs=2000, splits=3, adaptive_inputs=120
         ),
         Spec.of("study", "jamil", attack=near, norm="l2", epsilon=1.0, inputs=900, splits=3, adaptive_inputs=120),
-        *(_interpolation(name) for name in NETWORKS),
     ]
 
 
