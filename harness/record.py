@@ -165,7 +165,9 @@ def build_record(
             "gallery": [],
         }
     shown = inputs(found.outcomes, found.tasks, grid.headline, lambda key: found.read(plan.tasks[key]), folder=pictures)
-    return record | _figures(plan, found, store) | shown
+    whole = record | _figures(plan, found, store) | shown
+    loops = any(flag["name"] == "loops-at-inference" and flag["fired"] for flag in whole["flags"])
+    return whole | ({"track": "optimising at inference"} if loops else {})
 
 
 def _command(grid: Grid) -> str:

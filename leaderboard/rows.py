@@ -102,7 +102,7 @@ class Row:
 
     @property
     def track(self) -> str:
-        """plain, detector or random."""
+        """plain, detector, random, or optimising at inference."""
         return plain(self.record.get("track"))
 
     @property

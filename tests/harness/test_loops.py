@@ -70,3 +70,12 @@ def test_slowdown_counts_passes(data: Split) -> None:
 
 def _thirty(plain: System, x: Tensor) -> float:
     return sum(float(plain.classifier(x).sum()) for _ in range(30))
+
+
+def test_a_system_that_optimises_at_inference_has_a_track_of_its_own(tmp_path):
+    from harness import api
+
+    changes = ["defenses=[gradient_purifier]", "attacks=[fgsm]", "inputs=8", "clean_inputs=16"]
+    threats = ["threats=[{norm: linf, epsilons: [0.2], knowledge: [adaptive]}]", "shifts=[]"]
+    result = api.run("quick", home=tmp_path, size="smoke", changes=[*changes, *threats], track=False)
+    assert [record["track"] for record in result.records] == ["optimising at inference"]
