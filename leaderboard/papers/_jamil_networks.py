@@ -55,7 +55,7 @@ NETWORKS: dict[str, tuple[Spec, ...]] = {
 
 
 def studies() -> list[Spec]:
-    """The main tables and the test of interpolation first, then every other attack, and our own networks against adaptive attackers.
+    """The main tables and the test of interpolation, then other attacks, and our own networks against adaptive attackers.
 
     The one fixed set of adversarial inputs, in place of DAmageNet, is made against another of our convolutional networks.
     """
