@@ -92,6 +92,8 @@ def _entry(line: Record, before: Record | None) -> Entry:
 
 def _cause(a: Entry, b: Entry) -> str:
     """What can have changed the figures, as far as the records tell."""
+    if a.inputs != b.inputs:
+        return "another number of inputs"
     if a.attacks != b.attacks and a.attacks and b.attacks:
         return "other attacks"
     if a.id != b.id:
@@ -113,9 +115,8 @@ def _changes(a: Entry, b: Entry) -> Iterable[str]:
 
 
 def _moved(name: str, a: Interval | None, b: Interval | None) -> Iterable[str]:
-    if a != b:
-        shown = _text.percent(a), _text.percent_interval(b)
-        yield f"{name} {shown[0]} → {shown[1]} %"
+    if _text.percent(a) != _text.percent(b):
+        yield f"{name} {_text.percent(a)} → {_text.percent_interval(b)} %"
 
 
 def _names(what: str, a: Sequence[str], b: Sequence[str]) -> Iterable[str]:

@@ -38,7 +38,8 @@ def test_entries_say_what_changed_and_by_what(tmp_path, made):
         later(first, metrics=made.system("a", robust=0.4)["metrics"]),
         later(first, created="2026-12-02T00:00:00Z", code="2", flags=[made.flag("twins", fired=True)]),
         later(first, created="2026-12-03T00:00:00Z", code="2", id="f" * 16, cells=attacks),
-        later(first, created="2026-12-04T00:00:00Z", code="2", id="e" * 16, cells=attacks, inputs=500),
+        later(first, created="2026-12-04T00:00:00Z", code="2", id="e" * 16, cells=attacks),
+        later(first, created="2026-12-05T00:00:00Z", code="2", id="d" * 16, cells=attacks, inputs=500),
     ]
     assert all(note(run, tmp_path) for run in runs)
     (past,) = history(tmp_path)
@@ -48,13 +49,14 @@ def test_entries_say_what_changed_and_by_what(tmp_path, made):
         "the code that makes a record of outcomes",
         "other attacks",
         "parts, attacks or their code (another id)",
+        "another number of inputs",
     ]
     told = ["; ".join(entry.changes) for entry in past.entries]
     assert told[0] == ""
     assert told[1].startswith("robust 50.0 → 40.0 (")
     assert "flags + twins" in told[2]
     assert "attacks + square, − fgsm" in told[3]
-    assert "inputs 1,000 → 500" in told[4]
+    assert (told[4], told[5]) == ("", "inputs 1,000 → 500")
     whole = report([past], None, whole=True)
     assert "robust 50.0 (46.9–53.1) %, clean 90.0 (88.1–91.9) %; 5 attacks; flags none; 1,000 inputs" in whole
     assert "commit fedcba98 with changes" in whole
