@@ -49,23 +49,23 @@ class Claims:
     ) -> None:
         self.over.set()
         with contextlib.suppress(OSError):  # a place that is away; the claims are void when the lease is over
-            for key in list(self.held):
-                self.drop(key)
+            self.drop(*self.held)
             self.thread.join()
             self.place.delete(f"{FOLDER}/{_sign(self.owner)}")
 
-    def take(self, key: str) -> bool:
-        """Claim a task; False if somebody has it."""
-        if not self.place.create(f"{FOLDER}/{key}", self.owner.encode()):
-            return False
-        self.held.add(key)
-        return True
+    def take(self, *keys: str) -> list[str]:
+        """Claim tasks; gives those that nobody had."""
+        owner = self.owner.encode()
+        created = self.place.each(lambda key: self.place.create(f"{FOLDER}/{key}", owner), keys)
+        taken = [key for key, made in zip(keys, created, strict=True) if made]
+        self.held.update(taken)
+        return taken
 
-    def drop(self, key: str) -> None:
-        """Let go of a task."""
-        if key in self.held:
-            self.held.discard(key)
-            self.place.delete(f"{FOLDER}/{key}")
+    def drop(self, *keys: str) -> None:
+        """Let go of tasks."""
+        mine = [key for key in keys if key in self.held]
+        self.held.difference_update(mine)
+        self.place.each(lambda key: self.place.delete(f"{FOLDER}/{key}"), mine)
 
     def free(self, keys: Iterable[str]) -> list[str]:
         """Those of others' tasks that may be claimed, by one look: nobody has them, or nobody who is alive."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from harness.attempt import attempt as attempt
 from harness.claims import Claims
 from harness.loading import Loader
 from harness.plan import Task
 from harness.progress import say, shown
+from harness.standing import Queue, Standing
 from harness.store import Store
 from harness.workers import Cluster, Crew, Ended, Processes
 
@@ -86,42 +85,6 @@ def _one_thread(device: str) -> None:
         torch.set_num_threads(1)
 
 
-class Standing:
-    """What the store was seen to hold of the tasks: read together once, and again where something may have changed.
-
-    Of each result its hash and those of what it consumed; None where none stood.
-    """
-
-    def __init__(
-        self, store: Store, tasks: Mapping[str, Task], records: Mapping[str, Mapping[str, Any]] | None = None
-    ) -> None:
-        self.store = store
-        self.known: dict[str, tuple[str, dict[str, str]] | None] = dict.fromkeys(tasks)
-        read = store.records(tasks) if records is None else records
-        self.known |= {key: _seen(record) for key, record in read.items()}
-
-    def done(self, key: str) -> bool:
-        """Whether a result stands, made from the results that stand under the keys it consumed, as far as is known."""
-        found = self._look(key)
-        above = {name: self._look(name) for name in found[1]} if found else {}
-        return found is not None and all(made is not None and made[0] == found[1][name] for name, made in above.items())
-
-    def forget(self, *keys: str) -> None:
-        """These may have changed."""
-        for key in keys:
-            self.known.pop(key, None)
-
-    def _look(self, key: str) -> tuple[str, dict[str, str]] | None:
-        if key not in self.known:
-            record = self.store.record(key)
-            self.known[key] = _seen(record) if record else None
-        return self.known[key]
-
-
-def _seen(record: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
-    return record["sha256"], record.get("consumed", {})
-
-
 def _settled(task: Task, standing: Standing, progress: Progress) -> bool:
     """Whether nothing is to be computed: a task that it needs failed, or its result stands."""
     blocked = next((key for key in task.inputs if key in progress.failed), None)
@@ -136,8 +99,7 @@ def _settled(task: Task, standing: Standing, progress: Progress) -> bool:
     return False
 
 
-def _count(task: Task, error: str | None, overhead: float, progress: Progress) -> None:
-    progress.overhead += overhead
+def _count(task: Task, error: str | None, progress: Progress) -> None:
     if error is None:
         progress.made.add(task.key)
     else:
@@ -162,6 +124,8 @@ class _Here:
         self.sent.append(task)
 
     def next(self, seconds: float | None = None) -> Ended | None:
+        if not self.sent:
+            return None
         task = self.sent.pop()
         return task, *attempt(task, self.loader, self.tasks)
 
@@ -171,71 +135,87 @@ def _scheduled(
 ) -> None:
     """Send each task as soon as what it consumes stands, in the order of the plan; leave what others are computing to them."""
     with Claims(standing.store.place) as claims:
-        _claimed(tasks, standing, crew, progress, ended, claims)
+        _Coordinator(tasks, standing, crew, progress, ended, claims, Queue(tasks)).run()
 
 
-def _claimed(
-    tasks: Mapping[str, Task],
-    standing: Standing,
-    crew: Crew,
-    progress: Progress,
-    ended: Callable[[Task], None],
-    claims: Claims,
-) -> None:
-    place = {key: number for number, key in enumerate(tasks)}
-    unmet = {key: sum(above in tasks for above in task.inputs) for key, task in tasks.items()}
-    dependents: dict[str, list[str]] = {}
-    for key, task in tasks.items():
-        for above in task.inputs:
-            dependents.setdefault(above, []).append(key)
-    ready = [place[key] for key, number in unmet.items() if number == 0]
-    heapq.heapify(ready)
-    ordered, running = list(tasks.values()), 0
-    elsewhere: list[str] = []  # tasks that others have claimed
-    looked = time.monotonic()
+@dataclass
+class _Coordinator:
+    """Sends tasks to a crew and takes what comes back, as many together as there are, for the sake of stores that are far away.
 
-    def over(task: Task) -> None:
-        ended(task)
-        for key in dependents.get(task.key, ()):
-            unmet[key] -= 1
-            if unmet[key] == 0:
-                heapq.heappush(ready, place[key])
+    elsewhere: tasks that others have claimed.
+    """
 
-    while ready or running or elsewhere:
-        while ready and running < crew.slots:
-            task = ordered[heapq.heappop(ready)]
-            if _settled(task, standing, progress):
-                over(task)
-                continue
-            standing.forget(task.key)
-            if not claims.take(task.key):
-                elsewhere.append(task.key)
-            elif _settled(task, standing, progress):  # another was done in the meantime
-                claims.drop(task.key)
-                over(task)
+    tasks: Mapping[str, Task]
+    standing: Standing
+    crew: Crew
+    progress: Progress
+    ended: Callable[[Task], None]
+    claims: Claims
+    queue: Queue
+    running: int = 0
+    elsewhere: set[str] = field(default_factory=set)
+
+    def run(self) -> None:
+        looked = time.monotonic()
+        while self.queue.ready or self.running or self.elsewhere:
+            while self.queue.ready and self.running < self.crew.slots:
+                self.send()
+            if self.running:
+                self.receive(PAUSE if self.elsewhere else NEWS if self.queue.ready else None)
+            elif self.elsewhere and not self.queue.ready:
+                time.sleep(PAUSE)
+            if self.elsewhere and time.monotonic() - looked >= PAUSE:
+                free = self.claims.free(self.elsewhere)
+                self.elsewhere.difference_update(free)
+                self.standing.read(free)
+                self.queue.push(*free)
+                looked = time.monotonic()
+
+    def send(self) -> None:
+        """Claim and send what there are slots for, unless its result is found to stand."""
+        some: list[Task] = []
+        while self.queue.ready and self.running + len(some) < self.crew.slots:
+            task = self.queue.pop()
+            if _settled(task, self.standing, self.progress):
+                self.over(task)
             else:
-                crew.send(task)
-                running += 1
-        found = crew.next(PAUSE if elsewhere else NEWS if ready else None) if running else None
-        if found is not None:
+                some.append(task)
+        taken = set(self.claims.take(*(task.key for task in some)))
+        self.elsewhere.update(task.key for task in some if task.key not in taken)
+        self.standing.read(task.key for task in some)  # another may have been done in the meantime
+        done = [task for task in some if task.key in taken and _settled(task, self.standing, self.progress)]
+        self.claims.drop(*(task.key for task in done))
+        taken -= {task.key for task in done}
+        for task in some:
+            if task.key in taken:
+                self.crew.send(task)
+                self.running += 1
+        for task in done:
+            self.over(task)
+
+    def receive(self, seconds: float | None) -> None:
+        """Wait for a task to end, so many seconds at most, and take all that have."""
+        found = self.crew.next(seconds)
+        came: list[tuple[Task, str | None]] = []
+        while found is not None:
             task, error, overhead = found
-            running -= 1
+            self.running -= 1
             if error is not None and error.startswith(("Corrupted:", "Missing:")):
-                error, overhead = _restored(task, Loader(standing.store, crew.device), tasks)
-                standing.forget(*task.inputs)
-            standing.forget(task.key)
-            claims.drop(task.key)
-            _count(task, error, overhead, progress)
-            over(task)
-        elif elsewhere and not running and not ready:
-            time.sleep(PAUSE)
-        if elsewhere and time.monotonic() - looked >= PAUSE:
-            free = dict.fromkeys(claims.free(elsewhere))
-            elsewhere = [key for key in elsewhere if key not in free]
-            standing.forget(*free)
-            for key in free:
-                heapq.heappush(ready, place[key])
-            looked = time.monotonic()
+                error, overhead = _restored(task, Loader(self.standing.store, self.crew.device), self.tasks)
+                self.standing.forget(*task.inputs)
+            self.progress.overhead += overhead
+            came.append((task, error))
+            found = self.crew.next(0.0) if self.running else None
+        self.standing.forget(*(task.key for task, _ in came))
+        self.claims.drop(*(task.key for task, _ in came))
+        for task, error in came:
+            _count(task, error, self.progress)
+            self.over(task)
+
+    def over(self, task: Task) -> None:
+        """A task is done, or has failed."""
+        self.ended(task)
+        self.queue.over(task.key)
 
 
 def _restored(task: Task, loader: Loader, tasks: Mapping[str, Task]) -> tuple[str | None, float]:

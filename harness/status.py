@@ -5,8 +5,8 @@ from __future__ import annotations
 from statistics import median
 from typing import Any
 
-from harness.execute import Standing
 from harness.plan import Plan
+from harness.standing import Standing
 from harness.store import Store
 
 

@@ -6,6 +6,8 @@ runs on while the coordinator works, and not while it waits or a worker writes, 
 lengthen the run. The tasks are those of a grid: systems with a fit, a calibration and a probe each, and shards of attacks that
 are crafted and observed. Printed are the coordinator's own seconds, the longest work of each worker as if it cost nothing, and
 the share by which the run is longer than that; then the same for a second run, which finds everything standing.
+
+With --latency each request of the coordinator to the store takes so many milliseconds more, as to a bucket.
 """
 
 from __future__ import annotations
@@ -18,13 +20,16 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness import execute
-from harness.execute import Progress, Standing
+from harness.execute import Progress
+from harness.places import AT_A_TIME, Folder, Place, Remote
 from harness.plan import Task
+from harness.standing import Standing
 from harness.store import Store, store_of
 from harness.types import Spec
 from harness.workers import Ended
@@ -59,6 +64,49 @@ def grid(count: int, systems: int) -> dict[str, Task]:
     return tasks
 
 
+class Slow(Remote):
+    """A folder each of whose requests takes a while, as a bucket's do; several may be asked side by side."""
+
+    def __init__(self, folder: Folder, seconds: float) -> None:
+        super().__init__(folder.address, folder, folder.root)
+        self.folder, self.seconds = folder, seconds
+
+    def _slowly(self, ask: Callable[..., Any], *arguments: Any) -> Any:
+        time.sleep(self.seconds)
+        return ask(*arguments)
+
+    def read(self, name: str) -> bytes:
+        return bytes(self._slowly(self.folder.read, name))
+
+    def read_many(self, names: Iterable[str]) -> dict[str, bytes]:
+        several = list(names)
+        time.sleep(self.seconds * -(-len(several) // AT_A_TIME))
+        return self.folder.read_many(several)
+
+    def write(self, name: str, content: bytes) -> None:
+        self._slowly(self.folder.write, name, content)
+
+    def create(self, name: str, content: bytes) -> bool:
+        return bool(self._slowly(self.folder.create, name, content))
+
+    def delete(self, name: str) -> None:
+        self._slowly(self.folder.delete, name)
+
+    def times(self, folder: str) -> dict[str, float]:
+        return dict(self._slowly(self.folder.times, folder))
+
+
+@dataclass(frozen=True)
+class Far(Store):
+    """A store whose place is slow."""
+
+    seconds: float = 0.0
+
+    @property
+    def place(self) -> Place:
+        return Slow(Folder(self.folder), self.seconds)
+
+
 @dataclass
 class Simulated:
     """Workers who take virtual seconds; `now` is the simulation's clock, `busy` the coordinator's part of it."""
@@ -81,6 +129,8 @@ class Simulated:
     def next(self, seconds: float | None = None) -> Ended | None:
         """Let the next task end."""
         self.worked()
+        if seconds == 0 and self.running[0][0] > self.now:
+            return None
         end, _, task = heapq.heappop(self.running)
         self.now = max(self.now, end)
         consumed = {above: (self.store.record(above) or {})["sha256"] for above in task.inputs}
@@ -123,7 +173,7 @@ def ideal(tasks: Mapping[str, Task], seconds: Mapping[str, float], slots: int) -
 def simulated(tasks: Mapping[str, Task], store: Store, seconds: Mapping[str, float], slots: int) -> str:
     """Run it; a line of figures."""
     progress = Progress(total=len(tasks))
-    crew = Simulated(store, seconds, slots)
+    crew = Simulated(Store(store.folder, store.url), seconds, slots)
     execute._scheduled(tasks, Standing(store, tasks), crew, progress, lambda task: None)
     crew.worked()
     text = f"{progress.computed} computed, {progress.reused} reused: coordinator {crew.busy:.2f} s, "
@@ -145,13 +195,15 @@ def main() -> int:
     parser.add_argument("--systems", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=10.0, help="of a task, in the mean")
     parser.add_argument("--store", help="a folder or URL (default: a temporary folder)")
+    parser.add_argument("--latency", type=float, default=0.0, help="milliseconds of a request (see above)")
     parser.add_argument("--profile", action="store_true")
     given = parser.parse_args()
     moments = random.Random(0)
     tasks = grid(given.tasks, given.systems)
     seconds = {name: given.seconds * moments.lognormvariate(-0.5, 1.0) for name in tasks}  # mean 1
     with tempfile.TemporaryDirectory(prefix="harness-coordinator-") as name:
-        store = store_of(Path(name), given.store)
+        near = store_of(Path(name), given.store)
+        store = Far(near.folder, seconds=given.latency / 1000) if given.latency else near
         print(
             f"{len(tasks)} tasks of {given.seconds:g} s over {given.workers} workers; {store.place.address}", flush=True
         )

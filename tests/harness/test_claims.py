@@ -24,13 +24,13 @@ def claims_of(folder: Path, **options: float) -> Claims:
 
 def test_a_task_is_claimed_once(tmp_path: Path) -> None:
     with claims_of(tmp_path) as one, claims_of(tmp_path) as other:
-        assert one.take("a")
+        assert one.take("a") == ["a"]
         assert not other.take("a")
         assert other.free(["a", "b"]) == ["b"]
         one.drop("a")
         other.drop("a")  # not its own: nothing happens
         assert other.free(["a", "b"]) == ["a", "b"]
-        assert other.take("a")
+        assert other.take("a") == ["a"]
         assert not one.take("a")
     assert [path.name for path in (tmp_path / "claims").iterdir()] == []
 
@@ -42,16 +42,19 @@ def test_the_dead_have_no_claims(tmp_path: Path) -> None:
         f"c = Claims(places.at({str(tmp_path)!r})); c.__enter__(); "
     )
     done = subprocess.run(
-        [sys.executable, "-c", code + "print(c.take('a'), flush=True); import os; os._exit(1)"],
+        [sys.executable, "-c", code + "print(c.take('a', 'b'), flush=True); import os; os._exit(1)"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.stdout == "True\n"
+    assert done.stdout == "['a', 'b']\n"
     with claims_of(tmp_path) as claims:
         assert not claims.take("a")
-        assert claims.free(["a"]) == ["a"]
-        assert claims.take("a")
+        assert claims.free(["a", "b"]) == ["a", "b"]
+        assert claims.take("a", "b", "c") == ["a", "b", "c"]
+        assert claims.take("a", "d") == ["d"]
+        claims.drop("a", "d")
+        assert claims.held == {"b", "c"}
     assert [path.name for path in (tmp_path / "claims").iterdir()] == []
 
 
@@ -64,7 +67,7 @@ def test_a_claim_of_another_machine_is_void_when_it_is_not_kept_fresh(tmp_path: 
         assert claims.free(["a"]) == []
         os.utime(path, (time.time() - 120, time.time() - 120))
         assert claims.free(["a"]) == ["a"]
-        assert claims.take("a")
+        assert claims.take("a") == ["a"]
 
 
 def test_a_sign_of_life_keeps_all_claims_of_another_machine(tmp_path: Path) -> None:
@@ -95,7 +98,7 @@ def test_a_claim_dated_in_the_future_is_void_when_it_is_not_kept_fresh(tmp_path:
 
 def test_a_clock_that_jumps_takes_no_claim_from_a_living_owner(tmp_path: Path) -> None:
     with claims_of(tmp_path) as one, claims_of(tmp_path) as other:
-        assert one.take("a")
+        assert one.take("a") == ["a"]
         for moved in (-1e6, 1e6):
             for path in (tmp_path / "claims").iterdir():
                 os.utime(path, (time.time() + moved, time.time() + moved))
@@ -115,7 +118,7 @@ def test_a_claim_that_does_not_fit_on_the_disk_is_none(tmp_path: Path, monkeypat
             patch.setattr(os, "fdopen", full)
             with pytest.raises(OSError, match="No space left"):
                 claims.take("a")
-        assert claims.take("a")
+        assert claims.take("a") == ["a"]
 
 
 def test_a_coordinator_gives_signs_of_life(tmp_path: Path) -> None:
