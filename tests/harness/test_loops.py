@@ -75,7 +75,8 @@ def _thirty(plain: System, x: Tensor) -> float:
 def test_a_system_that_optimises_at_inference_has_a_track_of_its_own(tmp_path):
     from harness import api
 
-    changes = ["defenses=[gradient_purifier]", "attacks=[fgsm]", "inputs=8", "clean_inputs=16"]
-    threats = ["threats=[{norm: linf, epsilons: [0.2], knowledge: [adaptive]}]", "shifts=[]"]
-    result = api.run("quick", home=tmp_path, size="smoke", changes=[*changes, *threats], track=False)
+    threat = {"norm": "linf", "epsilons": [0.2], "knowledge": ["adaptive"]}
+    grid = {"datasets": ["digits"], "victims": ["cnn"], "defenses": ["gradient_purifier"], "attacks": ["fgsm"]}
+    grid |= {"threats": [threat], "inputs": 8, "clean_inputs": 16, "scrutiny": "light"}
+    result = api.run(grid, home=tmp_path, track=False)
     assert [record["track"] for record in result.records] == ["optimising at inference"]
