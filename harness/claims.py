@@ -11,6 +11,7 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from harness.places import Place
 LEASE = 60.0  # seconds without a sign of life after which claims are void
 BEAT = 10.0  # seconds between two signs of life
 FOLDER = "claims"
+_alive_here: set[str] = set()  # the coordinators of this process
 
 
 class Claims:
@@ -27,7 +29,7 @@ class Claims:
 
     def __init__(self, place: Place, *, lease: float = LEASE, beat: float = BEAT) -> None:
         self.place, self.lease, self.beat = place, lease, beat
-        self.owner = _owner(os.getpid())
+        self.owner = f"{_host()} {os.getpid()} {_began(os.getpid())} {uuid.uuid4().hex[:8]}"
         self.held: set[str] = set()
         self.owners: dict[tuple[str, float], str] = {}  # by claim and its time
         self.seen: dict[str, tuple[float, float]] = {}  # the time of a file, and when it was first seen with it
@@ -37,9 +39,10 @@ class Claims:
 
     def __enter__(self) -> Claims:
         self._live()
+        _alive_here.add(self.owner)
         times = self.place.times(FOLDER)
-        for name in [name for name in times if name.startswith(".") and name != _sign(self.owner)]:
-            if not self._alive(name[1:].rsplit(".", 2), (name,), times):
+        for name in [name for name in times if name.startswith(".")]:
+            if not self._alive(name[1:].rsplit(".", 3), (name,), times):
                 self.place.delete(f"{FOLDER}/{name}")  # of one that was killed
         self.thread.start()
         return self
@@ -48,6 +51,7 @@ class Claims:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.over.set()
+        _alive_here.discard(self.owner)
         with contextlib.suppress(OSError):  # a place that is away; the claims are void when the lease is over
             self.drop(*self.held)
             self.thread.join()
@@ -55,11 +59,7 @@ class Claims:
 
     def take(self, *keys: str) -> list[str]:
         """Claim tasks; gives those that nobody had."""
-        owner = self.owner.encode()
-        created = self.place.each(lambda key: self.place.create(f"{FOLDER}/{key}", owner), keys)
-        taken = [key for key, made in zip(keys, created, strict=True) if made]
-        self.held.update(taken)
-        return taken
+        return [key for key, mine in zip(keys, self.place.each(self._take, keys), strict=True) if mine]
 
     def drop(self, *keys: str) -> None:
         """Let go of tasks."""
@@ -82,19 +82,27 @@ class Claims:
             found.append(key)
         return found
 
+    def _take(self, key: str) -> bool:
+        if not self.place.create(f"{FOLDER}/{key}", self.owner.encode()):
+            return False
+        self.held.add(key)
+        return True
+
     def _read(self, claims: dict[str, float]) -> None:
         contents = self.place.read_many(f"{FOLDER}/{key}" for key in claims)
         for key, touched in claims.items():
             self.owners[key, touched] = contents.get(f"{FOLDER}/{key}", b"").decode(errors="replace")
 
     def _alive(self, owner: list[str], signs: tuple[str, ...], times: dict[str, float]) -> bool:
-        """Whether an owner (host, process, its beginning) gave one of its signs of life, and was not seen to end.
+        """Whether an owner (host, process, its beginning, a mark) gave one of its signs of life, and was not seen to end.
 
         By the clock of the place, and by this process's own steady one: a file dated in the future grows old too.
         """
         touched = {name: times[name] for name in signs if name in times}
         silent = min((self._silent(name, touched[name]) for name in touched), default=float("inf"))
-        if len(owner) == 3 and owner[0] == _host() and owner[1].isdigit():
+        if len(owner) == 4 and owner[0] == _host() and owner[1].isdigit():
+            if int(owner[1]) == os.getpid():
+                return " ".join(owner) in _alive_here
             return _began(int(owner[1])) == owner[2] and silent < 10 * self.lease  # it lives, even if the clock jumps
         return silent < self.lease and self._now(times) - max(touched.values()) < self.lease
 
@@ -122,10 +130,6 @@ class Claims:
 
 def _host() -> str:
     return socket.gethostname().replace(" ", "-") or "unknown"
-
-
-def _owner(process: int) -> str:
-    return f"{_host()} {process} {_began(process)}"
 
 
 def _sign(owner: str) -> str:

@@ -246,7 +246,11 @@ def _processes(
 def _ray(
     tasks: Mapping[str, Task], store: Store, device: str, progress: Progress, ended: Callable[[Task], None]
 ) -> None:
-    _scheduled(tasks, Standing(store, tasks), Cluster(store, device), progress, ended)
+    standing = Standing(store, tasks)
+    if all(standing.done(key) for key in tasks):  # no cluster is needed
+        _serial(tasks, store, device, progress, ended, standing)
+    else:
+        _scheduled(tasks, standing, Cluster(store, device), progress, ended)
 
 
 EXECUTORS = {"serial": _serial, "processes": _processes, "ray": _ray}

@@ -121,6 +121,37 @@ def test_a_claim_that_does_not_fit_on_the_disk_is_none(tmp_path: Path, monkeypat
         assert claims.take("a") == ["a"]
 
 
+def test_a_coordinator_that_ended_badly_does_not_bar_the_next_of_its_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(self: places.Folder, name: str) -> None:
+        raise places.Away("away")
+
+    with monkeypatch.context() as patch, claims_of(tmp_path) as claims:
+        assert claims.take("a") == ["a"]
+        patch.setattr(places.Folder, "delete", away)
+    with claims_of(tmp_path) as claims:
+        assert claims.free(["a"]) == ["a"]
+        assert claims.take("a") == ["a"]
+    assert [path.name for path in (tmp_path / "claims").iterdir()] == []
+
+
+def test_claims_that_were_made_before_one_failed_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = places.Folder.create
+
+    def away(self: places.Folder, name: str, content: bytes) -> bool:
+        if name.endswith("b"):
+            raise places.Away("away")
+        return whole(self, name, content)
+
+    monkeypatch.setattr(places.Folder, "create", away)
+    with claims_of(tmp_path) as claims:
+        with pytest.raises(places.Away):
+            claims.take("a", "b")
+        assert claims.held == {"a"}
+    assert [path.name for path in (tmp_path / "claims").iterdir()] == []
+
+
 def test_a_coordinator_gives_signs_of_life(tmp_path: Path) -> None:
     with claims_of(tmp_path, beat=0.05):
         (path,) = (tmp_path / "claims").glob(".*")
