@@ -66,10 +66,10 @@ def studies() -> list[Spec]:
     return [
         *(_study(name, fgsm, inputs=4000) for name in NETWORKS),
         *(_interpolation(name) for name in NETWORKS),
-        *(_study(name, pgd, inputs=2000, splits=2) for name in NETWORKS),
-        *(_study(name, pgd, inputs=2000, splits=2, victim=another) for name in NETWORKS),
-        _study("cifar10", far, norm="l2", epsilon=1.0, inputs=600, splits=2),
-        Spec.of("study", "jamil", attack=fgsm, inputs=6000, splits=3, adaptive_inputs=120),
+        *(_study(name, pgd, inputs=2000, splits=1) for name in NETWORKS),
+        *(_study(name, pgd, inputs=2000, splits=1, victim=another) for name in NETWORKS),
+        _study("cifar10", far, norm="l2", epsilon=1.0, inputs=600, splits=1),
+        Spec.of("study", "jamil", attack=fgsm, inputs=3000, splits=3, adaptive_inputs=120),
         Spec.of(
             "study", "jamil", attack=Spec.of("attack", "pgd", steps=20), inputs=2000, splits=3, adaptive_inputs=120
         ),
@@ -83,8 +83,8 @@ def _study(name: str, attack: Spec, **changes: Any) -> Spec:
 
 
 def _interpolation(name: str) -> Spec:
-    _, residual, wide, mobile, inception, *_ = NETWORKS[name]
-    networks = (wide, residual, mobile, inception)
+    _, residual, wide, mobile, *_ = NETWORKS[name]
+    networks = (wide, residual, mobile)
     dataset = Spec.of("dataset", name)
-    given = {"dataset": dataset, "networks": networks, "layer": FLATTENED, "splits": 3, "inputs": 4000}
+    given = {"dataset": dataset, "networks": networks, "layer": FLATTENED, "splits": 3, "inputs": 3000}
     return Spec.of("study", "jamil_interpolation", **given)
