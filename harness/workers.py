@@ -143,7 +143,9 @@ class Cluster:
     def __post_init__(self) -> None:
         import ray
 
-        ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
+        # "local", as Ray would else wait for long for a cluster that was once started here and is gone
+        address = os.environ.get("RAY_ADDRESS") or "local"
+        ray.init(address, ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
         gpus = 1 if self.device.startswith("cuda") else 0
         self.resource = "GPU" if gpus else "CPU"
         self.remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES)(_elsewhere)
@@ -189,7 +191,9 @@ _loaders: dict[tuple[Store, str], Loader] = {}
 
 
 def _remote(task: Task, store: Store, device: str) -> tuple[str | None, float]:
-    """Perform a task in a worker, which keeps its loader from task to task."""
+    """Perform a task in a worker, which keeps its loader from task to task; not if one that was lost had stored the result."""
+    if store.done(task.key):
+        return None, 0.0
     return attempt(task, _loaders.setdefault((store, device), Loader(store, device)), {})
 
 

@@ -41,7 +41,7 @@ def child(given: argparse.Namespace) -> int:
     else:
         import ray
 
-        ray.init(num_cpus=int(given.child), log_to_driver=False, include_dashboard=False)
+        ray.init("local", num_cpus=int(given.child), log_to_driver=False, include_dashboard=False)
         result = api.run(grid, home=given.home, executor="ray", track=False)
     whole = time.perf_counter() - begin
     progress = result.progress
