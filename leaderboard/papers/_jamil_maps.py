@@ -18,6 +18,7 @@ from harness.types import Network
 
 Row = dict[str, Any]
 MAPS = ("least squares", "ridge")
+COST = 0.01  # the C of the support vector machine, which the paper does not state: at 1 wide embeddings are fitted too closely
 SPECTRA: dict[str, Callable[[Tensor], Tensor]] = {"magnitude": magnitude, "phase": phase}
 
 
@@ -77,7 +78,8 @@ class Thirds:
 
 def detector(embeddings: Embeddings, thirds: Thirds) -> Hyperplane:
     """A network's own detector: the hyperplane between clean and adversarial rows of the second third."""
-    return separating_hyperplane(embeddings.clean[thirds.teaching], embeddings.adversarial[thirds.teaching])
+    rows = embeddings[thirds.teaching]
+    return separating_hyperplane(rows.clean, rows.adversarial, cost=COST)
 
 
 def mapped(learned: LinearMap, held_out: Embeddings, widths: Sequence[int]) -> list[Embeddings]:
@@ -118,8 +120,8 @@ def pairs(
         rows, held_out = source.embeddings[thirds.mapping].both, source.embeddings[thirds.held_out]
         path, chosen = RidgePath.of(rows), ridges(rows, targets)
         for i, target in enumerate(subjects):
-            for name, ridge in zip(MAPS, (0.0, chosen[i]), strict=True):
-                learned = path.map(targets[i], ridge)
+            both = (0.0, chosen[i])
+            for name, ridge, learned in zip(MAPS, both, path.maps(targets[i], both), strict=True):
                 found = source.embeddings[some].through(learned)
                 right = target.classes(found.adversarial) == y[some]
                 names: Row = {"map": name, "source": source.name, "target": target.name}

@@ -46,7 +46,7 @@ class Jamil:
     epsilon: float = 0.05
     inputs: int = 10_000
     splits: int = 5
-    exact: int = 1000
+    exact: int = 500
     adaptive: Spec = Spec.of("attack", "pgd", steps=50)
     adaptive_inputs: int = 200
     spectral: tuple[int, ...] = ()

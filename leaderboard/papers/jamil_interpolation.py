@@ -51,7 +51,7 @@ class JamilInterpolation:
     epsilon: float = 0.05
     inputs: int = 10_000
     splits: int = 5
-    exact: int = 1000
+    exact: int = 500
     ratios: tuple[float, ...] = (0.125, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.33, 2.0, 3.0, 5.0, 8.0)
 
     def run(self, *, dataset: Dataset, networks: Sequence[Network], attack: Attack) -> Tables:
@@ -112,8 +112,7 @@ class _Rows:
         path = RidgePath.of(rows)
         (chosen,) = chosen_ridge(rows, [targets], fitting_rows(images).to(rows.device))
         seen, truth = self.source[held_out[: self.exact]].both, self.target[held_out[: self.exact]].both
-        for name, ridge in zip(MAPS, (0.0, chosen), strict=True):
-            learned = path.map(targets, ridge)
+        for name, ridge, learned in zip(MAPS, (0.0, chosen), path.maps(targets, (0.0, chosen)), strict=True):
             found = detection(through(self.plane, learned), self.source[held_out])
             yield {
                 "source": self.name,
