@@ -5,11 +5,17 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from leaderboard._values import mapping, number
+from leaderboard._values import mapping
+
+_NAME = re.compile(r"[0-9A-Za-z]{1,64}")
+_MOST_PIXELS = 4_096  # of a side of an input's picture, and pictures in a line
+_MOST_BYTES = 32_000_000
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def build(
@@ -57,18 +63,31 @@ def _pictures(records: Sequence[Mapping[str, Any]], folder: Path) -> tuple[dict[
     files: dict[str, str] = {}
     for record in records:
         told = mapping(record.get("pictures"))
-        sizes = [number(told.get(name)) for name in ("width", "height", "columns")]
-        names = [str(told.get(name)) for name in ("clean", "change")]
-        if None in sizes or not all(name.isalnum() and (folder / f"{name}.png").is_file() for name in names):
+        sizes = [told.get(name) for name in ("width", "height", "columns")]
+        if not all(type(size) is int and 1 <= size <= _MOST_PIXELS for size in sizes):
             continue
-        for name in names:
-            content = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
+        contents = {name: _png(folder, name) for name in (str(told.get(kind)) for kind in ("clean", "change"))}
+        if None in contents.values():
+            continue
+        for name, content in contents.items():
             call = f"boardReceives({json.dumps(name)}, {json.dumps(f'data:image/png;base64,{content}')});\n"
             files.setdefault(f"systems/{name}.js", call)
         places[str(record.get("id") or "")] = {
             key: told[key] for key in ("width", "height", "columns", "clean", "change")
         }
     return places, files
+
+
+def _png(folder: Path, name: str) -> str | None:
+    """A picture of the folder in base64; None where there is no such file, or it is too large or no PNG."""
+    path = folder / f"{name}.png"
+    try:
+        if not _NAME.fullmatch(name) or not path.is_file() or path.stat().st_size > _MOST_BYTES:
+            return None
+        content = path.read_bytes()
+    except OSError:
+        return None
+    return base64.b64encode(content).decode() if content.startswith(_PNG) else None
 
 
 def table(records: Sequence[Mapping[str, Any]]) -> str:

@@ -98,16 +98,24 @@ def _home(arguments: argparse.Namespace) -> Path:
     return Path(arguments.home or os.environ.get("HARNESS_HOME") or "runs").expanduser()
 
 
-def _collected(arguments: argparse.Namespace) -> Collected:
-    """The records of the run folder, and the references that none of them replaces."""
+def _collected(arguments: argparse.Namespace, *, alone: bool = False) -> Collected:
+    """The records of the run folder, and the references that none of them replaces.
+
+    alone: whether references do where there is no run folder; a line says so.
+    """
     from dataclasses import replace
 
     from harness.references import with_references
-    from leaderboard.collect import collect
+    from leaderboard.collect import Collected, collect
 
-    found = collect(_home(arguments) / "records")
+    folder = _home(arguments) / "records"
+    shipped = [dict(record) for record in with_references([])]
+    found = Collected([], []) if alone and shipped and not folder.exists() else collect(folder)
     for message in found.skipped:
         print(f"leaderboard: {message}", file=sys.stderr)
+    if alone and shipped and not found.records:
+        words = "only results that ship with the package follow; `harness run quick` writes the first of your own"
+        print(f"leaderboard: {folder} holds no records: {words}", file=sys.stderr)
     return replace(found, records=[dict(record) for record in with_references(found.records)])
 
 
@@ -140,7 +148,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
     if arguments.attacks and arguments.form in ("latex", "bibtex"):
         raise ValueError(f"--attacks is no table of --{arguments.form}; use --markdown, --csv or --json")
-    everything = boards(_collected(arguments).records)
+    everything = boards(_collected(arguments, alone=True).records)
     filters = _filters(arguments)
     found = chosen(everything, filters)
     if filters.suite == "":
@@ -193,7 +201,7 @@ def _compare(arguments: argparse.Namespace) -> int:
     from leaderboard import compare
     from leaderboard.choose import kept, pair
 
-    records = kept(_collected(arguments).records, _filters(arguments))
+    records = kept(_collected(arguments, alone=True).records, _filters(arguments))
     result = compare.compare(*pair(records, arguments.a, arguments.b))
     print(json.dumps(compare.as_json(result), indent=1, allow_nan=False) if arguments.json else compare.text(result))
     return 0

@@ -12,9 +12,9 @@ from harness import history as kept
 from harness.tracked import identity
 from harness.types import Interval
 from leaderboard import _text
+from leaderboard._objections import SCHEMA, setting_objection
 from leaderboard._values import interval, mapping, mappings, number, plain, sequence
 from leaderboard.choose import AXES, PREFIX, Filters, unknown
-from leaderboard.collect import SCHEMA, objection
 from leaderboard.rows import Board, Setting
 
 Record = Mapping[str, Any]
@@ -55,16 +55,20 @@ def history(folder: Path, records: Iterable[Record] = ()) -> list[Past]:
     """
     lines: dict[str, list[Record]] = {}
     for path in sorted((folder / kept.FOLDER).glob("*.jsonl")):
-        for line in kept.read(path):
-            if not objection({**line, "schema": SCHEMA}):
+        try:
+            found = kept.read(path)
+        except (OSError, ValueError):  # what is no history spoils no other's
+            continue
+        for line in found:
+            if not setting_objection({**line, "schema": SCHEMA}):
                 lines.setdefault(identity(line), []).append(line)
     for record in records:
         known = lines.setdefault(identity(record), [])
         line = kept.line(record)
         if not any(kept.same(other, line) for other in known):
             known.append(line)
-    found = [_past(sorted(each, key=lambda line: plain(line.get("created")))) for each in lines.values()]
-    return sorted(found, key=lambda past: (str(vars(past.setting)), past.defense))
+    pasts = [_past(sorted(each, key=lambda line: plain(line.get("created")))) for each in lines.values()]
+    return sorted(pasts, key=lambda past: (str(vars(past.setting)), past.defense))
 
 
 def _past(lines: Sequence[Record]) -> Past:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from string import Template
 from typing import Any
 
+from harness.tracked import identity
 from leaderboard import _attacks, _filters, _foreign, _papers, _plots, _risks, _row, _similarity, _text
 from leaderboard._detail import detail
 from leaderboard._markup import Markup, element, joined, script_json
 from leaderboard._outcomes import outcomes
 from leaderboard._pack import packed, packed_json
-from leaderboard._values import mapping
+from leaderboard._values import mapping, plain
 from leaderboard.attacks import Selftest
 from leaderboard.export import columns_of, finite
 from leaderboard.history import Past
@@ -92,33 +94,39 @@ def site(
         if left >= 0:
             inside[system.number] = text
         else:
-            call = f"boardReceives({json.dumps(system.file)}, {json.dumps(text)});\n"
-            beside[f"{SYSTEMS}/{system.file}.js"] = call
+            call = f"boardReceives({json.dumps(system.id)}, {json.dumps(text)});\n"
+            beside[f"{SYSTEMS}/{system.id}.js"] = call
     parts["data"] = script_json(data | {"details": inside})
     return {PAGE: Template(_asset("page.html")).substitute(parts), **beside}
 
 
 @dataclass(frozen=True)
 class _System:
-    """A row, its number on the page and the place of its board."""
+    """A row, its number on the page, the place of its board, and what it is called in addresses and files."""
 
     number: int
     board: int
     row: Row
-
-    @property
-    def file(self) -> str:
-        """What its files are called: the id of its record, or a digest of one that is no hexadecimal number."""
-        name = str(self.row.record.get("id") or f"row {self.number}")
-        return name if re.fullmatch(r"[0-9a-f]{8,64}", name) else hashlib.sha256(name.encode()).hexdigest()[:16]
+    id: str
 
 
 def _systems(boards: Sequence[Board]) -> Iterator[_System]:
-    number = 0
-    for place, board in enumerate(boards):
-        for row in board.rows:
-            yield _System(number, place, row)
-            number += 1
+    """All rows, each called by the id of its record, or by a digest where that is no hexadecimal number or another's too."""
+    found = [(place, row) for place, board in enumerate(boards) for row in board.rows]
+    ids = Counter(plain(row.record.get("id")) for _, row in found)
+    taken: set[str] = set()
+    for number, (place, row) in enumerate(found):
+        name = plain(row.record.get("id"))
+        if ids[name] > 1 or not re.fullmatch(r"[0-9a-f]{8,64}", name):
+            name = _digest(f"{name} {identity(row.record)}")
+        if name in taken:
+            name = _digest(f"{name} {number}")
+        taken.add(name)
+        yield _System(number, place, row, name)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
 
 
 def _split(systems: Sequence[_System]) -> tuple[dict[int, list[_System]], list[_System]]:
@@ -244,8 +252,7 @@ def _facts(shape: _row.Shape, system: _System, pictures: Mapping[str, Mapping[st
     board, row = shape.board, system.row
     name = str(row.record.get("id") or "")
     facts = {
-        "id": name,
-        "file": system.file,
+        "id": system.id,
         "name": row.name,
         "place": row.place,
         "board": system.board,
@@ -253,4 +260,4 @@ def _facts(shape: _row.Shape, system: _System, pictures: Mapping[str, Mapping[st
         "filter": _filters.answers(board, row),
         "text": _row.text(row) + f" {board.dataset} {board.victim}".lower(),
     }
-    return facts | ({"pictures": pictures[name]} if name in pictures else {})
+    return facts | ({"pictures": pictures[name]} if name in pictures and name == system.id else {})

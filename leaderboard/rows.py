@@ -263,8 +263,12 @@ def rows(records: Sequence[Mapping[str, Any]]) -> list[Row]:
     """Ranked rows of one board; systems without a robust accuracy come last, without a rank."""
     from harness.rank import ranked
 
-    scored = [r for r in records if interval(mapping(r.get("metrics")).get("robust_accuracy")) is not None]
-    missing = sorted((r for r in records if not any(r is s for s in scored)), key=lambda r: plain(r.get("defense")))
+    scored: list[Mapping[str, Any]] = []
+    missing: list[Mapping[str, Any]] = []
+    for record in records:
+        known = interval(mapping(record.get("metrics")).get("robust_accuracy")) is not None
+        (scored if known else missing).append(record)
+    missing.sort(key=lambda record: plain(record.get("defense")))
     placed = [Row(place.rank, place.tied, place.flagged, place.record) for place in ranked(scored)]
     return placed + [Row(None, False, False, record) for record in missing]
 

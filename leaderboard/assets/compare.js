@@ -62,6 +62,7 @@ function pairsOf(known) {
 function pair([a, b]) {
   const place = new Map(b.outcomes.index.map((index, i) => [index, i]));
   const common = a.outcomes.index.map((index, i) => [i, place.get(index)]).filter(([, j]) => j !== undefined);
+  if (!common.length) return element("section", { class: "pair" }, element("h3", {}, `${a.row.name} and ${b.row.name}`), callout("They were given no input in common, so that nothing can be compared."));
   const lines = [["Robust", "robust"], ["Clean", "clean"]].map(([title, name]) => [title, compare(common.map(([i]) => a.outcomes[name][i]), common.map(([, j]) => b.outcomes[name][j]))]);
   const heads = ["Accuracy", "Both, inputs", `Only ${a.row.name}`, `Only ${b.row.name}`, "Neither", "Difference, points (95 %)", "p"];
   const cells = ([title, found]) => element("tr", { role: "row" }, element("th", { scope: "row", role: "rowheader" }, title), ...[found.both, found.first, found.second, found.neither, found.difference, found.p].map((text, i) => element("td", { role: "cell", "data-label": heads[i + 1] }, text)));
@@ -90,7 +91,7 @@ function compare(x, y) {
     mean, chance,
     difference: `${mean > 0 ? "+" : ""}${points(mean)} (${points(low)} to ${points(high)})`,
     p: chance < 0.0001 ? "< .0001" : chance.toFixed(4).replace(/^0/, ""),
-    test: whole ? "McNemar's exact test" : "paired t test, normal approximation, as a system is random",
+    test: whole ? "McNemar's exact test" : "paired t test of the probabilities, as a system is random",
     method: whole ? "Newcombe's for paired proportions" : "that of the mean difference",
   };
 }
@@ -128,14 +129,55 @@ function paired(x, y) {
   const differences = x.map((value, i) => value - y[i]), n = differences.length;
   const mean = differences.reduce((sum, value) => sum + value, 0) / n;
   const variance = differences.reduce((sum, value) => sum + (value - mean) ** 2, 0) / Math.max(1, n - 1);
-  const error = Math.sqrt(variance / n);
-  return { mean, low: mean - Z * error, high: mean + Z * error, chance: error === 0 ? 1 : tails(Math.abs(mean) / error) };
+  if (n < 2) return { mean, low: -1, high: 1, chance: 1 };
+  const error = Math.sqrt(variance / n), half = studentQuantile(0.05, n - 1) * error;
+  const chance = error > 0 ? studentTails(Math.abs(mean) / error, n - 1) : mean === 0 ? 1 : 0;
+  return { mean, low: Math.max(-1, mean - half), high: Math.min(1, mean + half), chance };
 }
 
-// Two-sided tail of the normal distribution (Abramowitz and Stegun 7.1.26, error below 1.5e-7).
-function tails(z) {
-  const x = z / Math.SQRT2, t = 1 / (1 + 0.3275911 * x);
-  return t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429)))) * Math.exp(-x * x);
+// Two-sided tail of Student's t with so many degrees of freedom: an incomplete beta function (DLMF 8.17).
+const studentTails = (t, freedom) => incompleteBeta(freedom / (freedom + t * t), freedom / 2, 0.5);
+
+// The t that is exceeded in either direction with probability p, by bisection.
+function studentQuantile(p, freedom) {
+  let low = 0, high = 1;
+  while (studentTails(high, freedom) > p) high *= 2;
+  for (let i = 0; i < 60; i++) {
+    const middle = (low + high) / 2;
+    if (studentTails(middle, freedom) > p) low = middle;
+    else high = middle;
+  }
+  return (low + high) / 2;
+}
+
+// The regularised incomplete beta function by its continued fraction (DLMF 8.17.22), evaluated by Lentz's method.
+function incompleteBeta(x, a, b) {
+  if (x <= 0) return 0;
+  if (x >= 1) return 1;
+  if (x > (a + 1) / (a + b + 2)) return 1 - incompleteBeta(1 - x, b, a);
+  const least = 1e-300, away = (value) => (Math.abs(value) < least ? least : value);
+  let numerator = 1, denominator = 1 / away(1 - ((a + b) * x) / (a + 1)), fraction = denominator;
+  for (let m = 1; m < 1000; m++) {
+    let change = 1;
+    for (const term of [(m * (b - m) * x) / ((a + 2 * m - 1) * (a + 2 * m)), (-(a + m) * (a + b + m) * x) / ((a + 2 * m) * (a + 2 * m + 1))]) {
+      denominator = 1 / away(1 + term * denominator);
+      numerator = away(1 + term / numerator);
+      change = numerator * denominator;
+      fraction *= change;
+    }
+    if (Math.abs(change - 1) < 1e-14) break;
+  }
+  return (Math.exp(a * Math.log(x) + b * Math.log1p(-x) - logBeta(a, b)) * fraction) / a;
+}
+
+const logBeta = (a, b) => logGamma(a) + logGamma(b) - logGamma(a + b);
+
+// Stirling's series (DLMF 5.11.1) above 10, brought there by the recurrence.
+function logGamma(x) {
+  let shift = 0;
+  for (; x < 10; x++) shift -= Math.log(x);
+  const y = 1 / (x * x);
+  return shift + (x - 0.5) * Math.log(x) - x + 0.5 * Math.log(2 * Math.PI) + (1 / 12 - y * (1 / 360 - y * (1 / 1260 - y / 1680))) / x;
 }
 
 const SVG = "http://www.w3.org/2000/svg";

@@ -52,7 +52,7 @@ window.boardReceives = (key, content) => {
 function contentOf(row) {
   if (!row.content) {
     const inside = packed.details[row.number];
-    const text = inside ? Promise.resolve(inside) : loaded(`systems/${row.file}.js`, row.file);
+    const text = inside ? Promise.resolve(inside) : loaded(`systems/${row.id}.js`, row.id);
     row.content = text.then(unpacked).then(JSON.parse);
     row.content.catch(() => { row.content = null; });
   }

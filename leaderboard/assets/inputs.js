@@ -5,8 +5,8 @@ const PAGE_OF_INPUTS = 25;
 function enrich(place, row, content) {
   const tools = place.querySelector("[data-tools]");
   if (tools) {
-    const link = state.system === row.id ? null : element("button", { type: "button", onclick: () => { state.system = row.id; changed(true); scrollTo(0, 0); } }, "Page of this system");
-    tools.append(...[link, element("button", { type: "button", onclick: () => { choose(row, true); view("compare"); } }, "Compare with …")].filter(Boolean));
+    const link = state.system === row.id ? null : element("button", { type: "button", onclick: () => { state.system = row.id; changed(true); single.querySelector(".back").focus(); scrollTo(0, 0); } }, "Page of this system");
+    tools.append(...[link, element("button", { type: "button", onclick: () => { choose(row, true); view("compare"); tabs.querySelector("[data-view-of=compare]").focus(); } }, "Compare with …")].filter(Boolean));
   }
   const table = place.querySelector("[data-inputs]");
   if (table && content.outcomes.index) inputTable(table, row, content.outcomes);
@@ -26,7 +26,7 @@ function inputTable(place, row, outcomes) {
     .filter(([title]) => title !== "Class" || outcomes.label).filter(([title]) => title !== "Nearest attack" || outcomes.nearest).filter(([title]) => title !== "Answered" || outcomes.prediction).filter(([title]) => title !== "Distance" || outcomes.distance);
   let chosen = "", number = PAGE_OF_INPUTS;
   const body = element("tbody", { role: "rowgroup" });
-  const more = element("button", { type: "button", class: "more", onclick: () => { number += PAGE_OF_INPUTS; draw(); } });
+  const more = element("button", { type: "button", class: "more", onclick: () => { number += PAGE_OF_INPUTS; draw(); if (more.hidden) list.focus(); } });
   const heads = row.pictures ? [...columns.map(([title]) => title), "Picture"] : columns.map(([title]) => title);
   const list = element("select", { onchange: (event) => { chosen = event.target.value; number = PAGE_OF_INPUTS; draw(); } }, element("option", { value: "" }, `all ${fates.length}`), ...kinds.map((kind) => element("option", { value: kind }, `${kind} (${fates.filter((fate) => fate === kind).length})`)));
   const count = element("p", { class: "note", role: "status" });
@@ -41,7 +41,7 @@ function inputTable(place, row, outcomes) {
 
   function line(i) {
     const cells = columns.map(([title, text], j) => (j === 0 ? element("th", { scope: "row", role: "rowheader" }, text(i)) : element("td", { role: "cell", "data-label": title }, text(i))));
-    if (row.pictures) cells.push(element("td", { role: "cell", "data-label": "Picture" }, element("button", { type: "button", "aria-label": `Show input ${outcomes.index[i]}`, onclick: (event) => look(event.target, row, outcomes, i) }, "Show")));
+    if (row.pictures) cells.push(element("td", { role: "cell", "data-label": "Picture" }, element("button", { type: "button", "aria-label": `Show input ${outcomes.index[i]}`, "aria-expanded": "false", onclick: (event) => look(event.target, row, outcomes, i) }, "Show")));
     return element("tr", { role: "row" }, ...cells);
   }
 
@@ -85,14 +85,20 @@ function pixels(image, { width, height, columns }, i) {
   return context.getImageData(0, 0, width, height);
 }
 
+function tell(button, word, input) {
+  button.textContent = word;
+  button.setAttribute("aria-label", `${word} input ${input}`);
+  button.setAttribute("aria-expanded", String(word === "Hide"));
+}
+
 async function look(button, row, outcomes, i) {
   const line = button.closest("tr");
   if (line.nextSibling && line.nextSibling.classList.contains("looked")) {
     line.nextSibling.remove();
-    button.textContent = "Show";
+    tell(button, "Show", outcomes.index[i]);
     return;
   }
-  button.textContent = "Hide";
+  tell(button, "Hide", outcomes.index[i]);
   const cell = element("td", { role: "cell", colspan: line.children.length }, element("p", { class: "waiting" }, "Loading …"));
   line.after(element("tr", { class: "looked", role: "row" }, cell));
   try {

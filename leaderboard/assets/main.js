@@ -20,6 +20,12 @@ function toggle(button) {
   changed();
 }
 
+function rowAfter(line) {
+  let next = line.nextElementSibling;
+  while (next && !next.classList.contains("system")) next = next.nextElementSibling;
+  return next;
+}
+
 function view(name) {
   Object.assign(state, { view: name, system: "" });
   changed(true);
@@ -33,9 +39,11 @@ document.addEventListener("click", (event) => {
   else if (button.dataset.viewOf) view(button.dataset.viewOf);
   else if (button.dataset.save) save(button.dataset.save);
   else if (button.dataset.copy !== undefined) copy(button);
-  else if (button.classList.contains("more") && button.closest("section[data-board]")) {
-    limits[Number(button.closest("section").dataset.board)] += packed.shown;
+  else if (button.matches("section[data-board] > .more")) {
+    const section = button.closest("section"), last = [...section.querySelectorAll("tr.system")].at(-1);
+    limits[Number(section.dataset.board)] += packed.shown;
     show();
+    if (button.hidden) rowAfter(last)?.querySelector("button[aria-expanded]").focus();
   } else if (button.hasAttribute("aria-expanded") && button.closest("tr.system")) toggle(button);
 });
 
@@ -83,6 +91,7 @@ function listen() {
     event.preventDefault();
     Object.assign(state, { filters: {}, q: "", sort: "rank", descending: false, attacks: "" });
     changed();
+    form.elements.q.focus();
   });
 }
 

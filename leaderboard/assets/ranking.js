@@ -2,6 +2,9 @@
 
 const live = document.querySelector(".live");
 const single = document.querySelector("section.system-page");
+const TITLE = document.title;
+const nothing = element("p", { class: "empty nothing", hidden: true }, document.createTextNode(""), element("button", { type: "button", class: "clear", onclick: () => form.reset() }, "Reset the filters"));
+single.after(nothing);
 
 function order(a, b) {
   const x = a.sort[state.sort], y = b.sort[state.sort];
@@ -66,6 +69,7 @@ function show() {
     if (head.dataset.column === state.sort) head.setAttribute("aria-sort", state.descending ? "descending" : "ascending");
     else head.removeAttribute("aria-sort");
   }
+  tellNothing(kept.length, alone);
   attackTables.forEach(arrange);
   showSystem();
   showComparison();
@@ -82,13 +86,29 @@ function show() {
   document.querySelector(".legend").hidden = alone || state.view !== "ranking";
 }
 
+// Where a row no longer shows, the open view's tab takes the focus.
+function focusRow(row) {
+  const button = row.element?.isConnected ? row.element.querySelector("button[aria-expanded]") : null;
+  button?.focus();
+  if (document.activeElement !== button) tabs.querySelector("[aria-current]")?.focus();
+}
+
+// Says that the filters leave nothing, with a way out.
+function tellNothing(number, alone) {
+  const any = [...document.querySelectorAll("main [data-view]")].some((part) => !part.hidden);
+  nothing.hidden = any || alone || !rows.length;
+  if (nothing.hidden) return;
+  nothing.firstChild.textContent = number ? "The systems that the filters leave have nothing in this view. " : "No system matches the filters. ";
+}
+
 // The page of one system: its row's content under its name.
 function showSystem() {
   const row = state.system ? rows.find((known) => known.id === state.system) : null;
   single.hidden = !row;
+  document.title = row ? `${row.name} · ${TITLE}` : TITLE;
   if (!row || single.dataset.shown === row.id) return;
   single.dataset.shown = row.id;
-  const back = element("button", { type: "button", class: "back", onclick: () => { state.system = ""; changed(true); } }, "← All systems");
+  const back = element("button", { type: "button", class: "back", onclick: () => { state.system = ""; changed(true); focusRow(row); } }, "← All systems");
   const [dataset, victim, threat] = ["dataset", "victim", "threat"].map((name) => row.filter[name][0]);
   const head = element("header", {}, element("h2", {}, row.name), element("p", { class: "provenance" }, `rank ${row.place} · ${dataset} · ${victim} · ${threat} · ${row.filter.suite[0]}`));
   const body = element("div", { class: "scroll" }, element("p", { class: "waiting" }, "Loading …"));

@@ -34,7 +34,8 @@ function read() {
   const parts = new URLSearchParams(location.hash.slice(1));
   const list = (name) => (parts.get(name) || "").split(",").filter(Boolean);
   const names = form ? [...form.elements].map((field) => field.name).filter((name) => name && name !== "q" && name !== "sort") : [];
-  state.filters = Object.fromEntries(names.map((name) => [name, parts.get(name) || ""]));
+  const offered = (name) => [...form.elements[name].options].some((option) => option.value === parts.get(name));
+  state.filters = Object.fromEntries(names.map((name) => [name, offered(name) ? parts.get(name) : ""]));
   state.q = parts.get("q") || "";
   const sort = parts.get("sort");
   state.sort = sort && descendingFirst.has(sort) ? sort : "rank";

@@ -8,6 +8,7 @@ import io
 import json
 import math
 import re
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,6 +29,19 @@ DEFENSES = (
     ("gaussian_blur + linear_map_svm", ("purifier", "detector"), "detector", 0.872, 0.16),
     ("adversarial_training + linear_map_svm", ("training", "detector"), "detector", 0.852, 0.605),
 )
+CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
+DRIVER = shutil.which("chromedriver") or "/usr/bin/chromedriver"
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+]
 THREATS = [
     (norm, epsilon, knowledge)
     for norm, epsilons in (("linf", (0.02, 0.05, 0.1, 0.2)), ("l2", (0.5, 1.0, 1.5)))
@@ -229,3 +243,19 @@ def made():
         page=page,
         waiting=waiting,
     )
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Chromium without a window; tests are skipped where it is not installed."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (pip install '.[browser]')")
+    for program in (CHROMIUM, DRIVER):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM
+    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(argument)
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from leaderboard.collect import collect, objection
+from leaderboard._objections import objection
+from leaderboard.collect import collect
 
 
 def test_a_missing_folder_is_said(tmp_path):
