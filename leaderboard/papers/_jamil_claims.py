@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -36,7 +37,7 @@ def variance(studies: Studies, figures: dict[str, Any]) -> Iterator[str]:
     for result in [*studies.large, *studies.small]:
         if len({row["source"] for row in result["splits"]}) < 4:
             continue
-        for column, mapping in (("mse", MAPS[0]), ("auroc", MAPS[0]), ("auroc", MAPS[1])):
+        for column, mapping in itertools.product(("mse", "auroc"), MAPS):
             found = shares(split_matrices(result, column, mapping))
             title = f"{'log MSE' if column == 'mse' else 'AUROC'}, {mapping}"
             rows.append({"data": named(result), "of": title} | {name: _percent(found[name]) for name in SHARES})
