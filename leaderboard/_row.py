@@ -51,7 +51,7 @@ def columns(board: Board) -> list[Column]:
     found += [Column(key(threat), *_two_lines(threat), True, "beside") for threat in board.beside]
     if any(row.metric("auroc") for row in board.rows):
         found.append(Column("auroc", "AUROC", "(95 %)", True, "auroc"))
-    found += [Column(metric, title, unit, True, "beside") for metric, title, unit in board.rejecting]
+    found += [Column(metric, title, unit, True, "beside rejecting") for metric, title, unit in board.rejecting]
     found.append(Column("seconds", "Time", "all tasks", False, "cost"))
     found.append(Column("forwards", "Forwards", "per input", False, "cost"))
     found.append(Column("parameters", "Parameters", "fitted", False, "cost"))
@@ -124,7 +124,7 @@ def cells(shape: Shape, row: Row, number: int) -> Markup:
 def _cell(column: Column, content: str) -> Markup:
     if column.key == "name":
         return element("th", content, scope="row", role="rowheader", class_=column.style)
-    label = f"{column.title}, {column.unit}" if column.style == "beside" else column.title
+    label = f"{column.title}, {column.unit}" if column.style.startswith("beside") else column.title
     return element("td", content, role="cell", class_=column.style, data_label=label)
 
 

@@ -229,6 +229,29 @@ def test_long_names_stay_inside_the_page(browser, made, tmp_path, pixels):
         assert max(rows) < 600
 
 
+def test_tables_fit_at_every_width(browser, made, tmp_path):
+    records = made.store()
+    for record in records:
+        if "detector" in record["roles"]:
+            record["metrics"] |= {
+                name: made.interval(0.4) for name in ("strict_accuracy", "noise_acceptance", "availability")
+            }
+        if record["defense"] == "linear_map_svm":
+            names = ("single-step-beats-iterative", "probabilities-not-logits")
+            record["flags"] = [made.flag(name, fired=True) for name in names]
+    path = build(records, tmp_path)[0]
+    visit(browser, path.as_uri())
+    script = (
+        "return Math.max(...[...document.querySelectorAll('[data-view=ranking] .scroll')]"
+        ".map(part => part.scrollWidth - part.clientWidth))"
+    )
+    wide = {}
+    for pixels in (621, 701, 821, 921, 1100, 1261, 1280, 1366, 1481, 1521, 1700, 1841, 1920):
+        with width(browser, pixels):
+            wide[pixels] = browser.execute_script(script)
+    assert max(wide.values()) <= 0, wide
+
+
 def test_badges_break_between_words_only(browser, made, tmp_path):
     record = made.system("bit_depth", flags=[made.flag("gradient-mismatch", fired=True)])
     with width(browser, 715):
