@@ -19,7 +19,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "leaderboard"))
 import conftest as made
-from test_page_browser import ARGUMENTS, CHROMIUM, DRIVER
+from conftest import ARGUMENTS, CHROMIUM, DRIVER
 
 from leaderboard import build
 from leaderboard.collect import collect
