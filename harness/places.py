@@ -33,9 +33,7 @@ AT_ONCE = {
 }  # protocols that put an object whole
 MANY = 1_000  # files read together
 AT_A_TIME = 32  # questions asked side by side
-CREDENTIALS: dict[str, str] = dict.fromkeys(
-    ("s3", "s3a"), "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws/credentials"
-)
+CREDENTIALS: dict[str, str] = dict.fromkeys(("s3", "s3a"), "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 OPTIONS = {name: {"max_concurrency": 1} for name in ("s3", "s3a")}  # one request a file, not two
 SECRETS = ("~/.aws", "~/.config/gcloud", "~/.azure", "~/.config/fsspec")  # where such clients keep credentials
 
@@ -112,11 +110,13 @@ class Folder:
 
     def create(self, name: str, content: bytes) -> bool:
         path = self.path(name)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
         try:
             file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             return False
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            return self.create(name, content)
         try:
             with os.fdopen(file, "wb") as opened:
                 opened.write(content)
