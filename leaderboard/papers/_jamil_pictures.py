@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from leaderboard.papers._jamil_claims import PAPER_RATIO, _embedding, split_matrices
 from leaderboard.papers._jamil_tables import MAPS, Matrix, Studies, Tables, attack, dataset, short
@@ -16,6 +17,7 @@ from leaderboard.papers._jamil_variance import SHARES, shares, two_way
 from leaderboard.papers._markdown import printed
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+_MARKS = (0.125, 0.25, 0.5, 1, 2, 4, 8)
 _WORST = 3.0  # errors above that leave the picture
 
 
@@ -115,4 +117,6 @@ def _lines(axes: Axes, result: Tables, column: str) -> None:
     axes.axvline(1.0, color="0.5", lw=0.8)
     axes.axvline(PAPER_RATIO, color="0.5", lw=0.8, ls=":")
     axes.set_xscale("log")
+    axes.set_xticks(_MARKS, [f"{mark:g}" for mark in _MARKS])
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("rows a feature (line: 1; dotted: the paper's 1.33); solid least squares, dashed ridge")
