@@ -373,7 +373,7 @@ def write_all(paths: Iterable[str], home: Path) -> dict[str, Any]:
     return {"written": written, "links": tracker.publish(records)}
 
 
-def _complaint(error: Exception, uri: str) -> str:
+def complaint(error: Exception, uri: str) -> str:
     """One line on what went wrong; no password of the address in it."""
     text = next(iter(str(error).splitlines()), "")
     place = urlsplit(uri)
@@ -389,7 +389,7 @@ def main() -> int:
     try:
         answer = write_all(sys.stdin, home)
     except Exception as error:
-        answer = {"error": _complaint(error, tracking_uri(home))}
+        answer = {"error": complaint(error, tracking_uri(home))}
     print(json.dumps(answer), flush=True)
     return 1 if "error" in answer else 0
 

@@ -7,6 +7,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 import torch
 """
-LIMITS = Limits(answer=6, fit=6, memory=2, output=1, files=16)
+LIMITS = Limits(answer=40, fit=40, memory=2, output=1, files=16)  # seconds enough on a busy machine
+
+
+def impatient(isolation: Isolation) -> Isolation:
+    """The same with six seconds an answer, for what never answers."""
+    return replace(isolation, limits=isolation.limits.changed({"answer": 6, "fit": 6}))
+
+
 DETECTOR = '''
 @dataclass(frozen=True)
 class Mine:
@@ -232,6 +240,7 @@ BROKEN = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_every_end_has_its_verdict(isolation: Isolation, write: Callable[[str], str], name: str) -> None:
     changes, verdict, message = BROKEN[name]
+    isolation = impatient(isolation) if verdict == "timed out" else isolation
     found = finding(isolation, write(DETECTOR.format(**{"fit": "pass", "load": "pass", "score": "pass", **changes})))
     assert (found.verdict, message in found.message) == (verdict, True), found
 
@@ -273,12 +282,14 @@ ENDLESS = {
 
 
 @pytest.mark.parametrize("name", ENDLESS)
-def test_no_way_of_talking_lasts_for_ever(session: Session, write: Callable[[str], str], name: str) -> None:
+def test_no_way_of_talking_lasts_for_ever(isolation: Isolation, write: Callable[[str], str], name: str) -> None:
+    session = Session(impatient(isolation), "cpu", lambda part: {"weights": torch.ones(3)}, ["/nowhere"])
     _, there = loaded(session, write(PURIFIER.replace("z = x +", f"{ENDLESS[name][1]}\n                z = x +")))
     begin = time.monotonic()
     with pytest.raises(TimedOut, match="no answer within 6 s"):
         there(X, DRAWS)
-    assert time.monotonic() - begin < 12
+    assert time.monotonic() - begin < 20
+    session.abandon()
 
 
 def test_a_message_cannot_fill_the_memory_of_the_judge(session: Session, write: Callable[[str], str]) -> None:
