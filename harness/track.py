@@ -373,6 +373,17 @@ def write_all(paths: Iterable[str], home: Path) -> dict[str, Any]:
     return {"written": written, "links": tracker.publish(records)}
 
 
+@contextmanager
+def answering(home: Path) -> Iterator[None]:
+    """What MLflow's client raises inside, as a RuntimeError of one line."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        raise RuntimeError(complaint(error, tracking_uri(home))) from error
+
+
 def complaint(error: Exception, uri: str) -> str:
     """One line on what went wrong; no password of the address in it."""
     text = next(iter(str(error).splitlines()), "")

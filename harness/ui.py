@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 
 from harness.progress import say
-from harness.track import QUIET, client, complaint, ranking_link, records_of, tracking_uri
+from harness.track import QUIET, answering, client, ranking_link, records_of, tracking_uri
 
 PATIENCE = 180  # seconds; on two busy cores the server took 50
 _LOG = "mlflow-server.log"
@@ -32,12 +32,8 @@ def serve(home: Path, port: int, show: Callable[[str], None]) -> int:
         raise FileNotFoundError(f"{home / 'records'} holds no records yet; `harness run quick` writes some")
     suites = list(dict.fromkeys(str(record["suite"]) for record in records))
     if tracking_uri(home).startswith("http"):
-        from mlflow.exceptions import MlflowException
-
-        try:
+        with answering(home):
             link = _ranking(home, suites)
-        except MlflowException as error:
-            raise RuntimeError(complaint(error, tracking_uri(home))) from error
         show(f"{tracking_uri(home).rstrip('/')}/{link}")
         return 0
     if "MLFLOW_TRACKING_URI" not in os.environ and not (home / "mlflow.db").is_file():
