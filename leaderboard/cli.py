@@ -160,7 +160,8 @@ def _show(arguments: argparse.Namespace) -> int:
 
         limit = {"rows": arguments.top} if arguments.top else {}
         print(shown(found, claims=arguments.claims, **limit))
-        beside = {board.suite for board in everything if board.shipped and board not in found}
+        shown_suites = {board.suite for board in found}
+        beside = {board.suite for board in everything if board.shipped} - shown_suites
         for suite in sorted(beside):
             print(f"Reference results of suite {suite}: leaderboard show --suite {suite}", file=sys.stderr)
     else:
