@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from leaderboard import _heat, _text
 from leaderboard._markup import Markup, breakable, element, joined
+from leaderboard._tables import sortable
 from leaderboard.attacks import Line, Selftest, at_headline, lines
 from leaderboard.rows import Board
 
@@ -117,19 +118,13 @@ def section(board: Board, place: int, selftests: Mapping[str, Selftest]) -> Mark
 
 def _table(found: Sequence[Line], title: str) -> Markup:
     columns = _columns()
-    head = element("thead", element("tr", joined(map(_head, columns)), role="row"), role="rowgroup")
+    heads = [sortable(each.key, each.title, each.unit, descending=each.descending) for each in columns]
+    head = element("thead", element("tr", joined(heads), role="row"), role="rowgroup")
     body = element("tbody", joined(_line(line, columns) for line in found), role="rowgroup")
     caption = element("caption", title, class_="unseen")
     return element(
         "div", element("table", caption, head, body, class_="small attacktable sortable", role="table"), class_="scroll"
     )
-
-
-def _head(column: _Column) -> Markup:
-    title = joined([element("span", column.title), element("span", class_="arrow", aria_hidden="true")])
-    button = element("button", title, type="button", data_order=column.key, data_descending=column.descending)
-    below = element("span", column.unit, class_="unit") if column.unit else None
-    return element("th", button, below, scope="col", role="columnheader", data_order=column.key)
 
 
 def _line(line: Line, columns: Sequence[_Column]) -> Markup:

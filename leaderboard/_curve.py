@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.types import Interval, Threat
 from leaderboard import _text
 from leaderboard._markup import Markup, element, joined
+from leaderboard._svg import label
 from leaderboard._values import bounded
 
 _WIDTH, _HEIGHT = 380, 250
@@ -68,16 +69,16 @@ def _axes(scale: Scale, epsilons: Sequence[float], title: str) -> Markup:
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         height = f"{scale.y(share):.1f}"
         parts.append(element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=height, y2=height, class_="grid"))
-        parts.append(_label(f"{100 * share:.0f}", _LEFT - 7, scale.y(share) + 4, "end"))
+        parts.append(label(f"{100 * share:.0f}", _LEFT - 7, scale.y(share) + 4, "end"))
     last = -100.0
     for epsilon in dict.fromkeys([0.0, *epsilons]):
         place, bottom = scale.x(epsilon), scale.y(0)
         parts.append(element("line", x1=f"{place:.1f}", x2=f"{place:.1f}", y1=bottom, y2=bottom + 4, class_="tick"))
         if place - last >= 38:
-            parts.append(_label(_text.size(epsilon), place, bottom + 17, "middle"))
+            parts.append(label(_text.size(epsilon), place, bottom + 17, "middle"))
             last = place
-    parts.append(_label("robust accuracy, % (band: 95 % interval)", 4, 13, "start", "title"))
-    parts.append(_label(title, (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, "middle", "title"))
+    parts.append(label("robust accuracy, % (band: 95 % interval)", 4, 13, "start", "title"))
+    parts.append(label(title, (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, "middle", "title"))
     return joined(parts)
 
 
@@ -86,7 +87,7 @@ def _headline(scale: Scale, epsilon: float) -> Markup:
     x = f"{place:.1f}"
     line = element("line", x1=x, x2=x, y1=scale.y(1), y2=scale.y(0), class_="headline")
     return joined(
-        [line, _label("headline", place - 5 if end else place + 5, scale.y(1) + 12, "end" if end else "start")]
+        [line, label("headline", place - 5 if end else place + 5, scale.y(1) + 12, "end" if end else "start")]
     )
 
 
@@ -130,7 +131,3 @@ def _kind(name: str) -> str:
 
 def _points(places: Sequence[tuple[float, float]], scale: Scale) -> str:
     return " ".join(f"{scale.x(epsilon):.1f},{scale.y(share):.1f}" for epsilon, share in places)
-
-
-def _label(text: str, x: float, y: float, anchor: str, kind: str = "label") -> Markup:
-    return element("text", text, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, class_=kind)

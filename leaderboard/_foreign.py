@@ -8,6 +8,7 @@ from typing import Any
 from leaderboard import _text
 from leaderboard._interval import area, share
 from leaderboard._markup import Markup, breakable, element, joined
+from leaderboard._tables import sortable
 from leaderboard._values import interval, mappings, plain
 from leaderboard.rows import Board, Row
 
@@ -51,7 +52,7 @@ def _worst_last(line: tuple[Row, Mapping[str, Any]]) -> float:
 
 
 def _table(name: str, lines: Sequence[tuple[Row, Mapping[str, Any]]]) -> Markup:
-    heads = joined(_head(*head) for head in _HEADS)
+    heads = joined(sortable(*head, descending=down) for *head, down in _HEADS)
     table = element(
         "table",
         element("caption", name, class_="shiftname"),
@@ -61,13 +62,6 @@ def _table(name: str, lines: Sequence[tuple[Row, Mapping[str, Any]]]) -> Markup:
         role="table",
     )
     return element("div", table, class_="scroll")
-
-
-def _head(key: str, title: str, unit: str, descending: bool) -> Markup:
-    words = joined([element("span", title), element("span", class_="arrow", aria_hidden="true")])
-    button = element("button", words, type="button", data_order=key, data_descending=descending)
-    below = element("span", unit, class_="unit") if unit else None
-    return element("th", button, below, scope="col", role="columnheader", data_order=key)
 
 
 def _line(row: Row, shift: Mapping[str, Any]) -> Markup:

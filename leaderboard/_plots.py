@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from harness.types import Interval
 from leaderboard import _text
 from leaderboard._markup import Markup, element, joined
+from leaderboard._svg import label
 from leaderboard._values import bounded
 from leaderboard.rows import Board, Row
 
@@ -91,14 +92,14 @@ def _axes(scale: _Scale, board: Board) -> Markup:
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = f"{scale.y(share):.1f}"
         parts.append(element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y, y2=y, class_="grid"))
-        parts.append(_label(f"{100 * share:.0f}", _LEFT - 8, scale.y(share) + 4, "end"))
+        parts.append(label(f"{100 * share:.0f}", _LEFT - 8, scale.y(share) + 4, "end"))
     tenths = range(round(scale.first * 10), 11)
     for tenth in tenths:
         x = f"{scale.x(tenth / 10):.1f}"
         parts.append(element("line", x1=x, x2=x, y1=scale.y(0), y2=scale.y(0) + 4, class_="tick"))
-        parts.append(_label(f"{10 * tenth}", scale.x(tenth / 10), scale.y(0) + 18, "middle"))
-    parts.append(_label(f"robust accuracy at {_text.threat(board.headline)}, %", 4, 14, "start", "title"))
-    parts.append(_label("clean accuracy, %", (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, "middle", "title"))
+        parts.append(label(f"{10 * tenth}", scale.x(tenth / 10), scale.y(0) + 18, "middle"))
+    parts.append(label(f"robust accuracy at {_text.threat(board.headline)}, %", 4, 14, "start", "title"))
+    parts.append(label("clean accuracy, %", (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, "middle", "title"))
     return joined(parts)
 
 
@@ -138,9 +139,5 @@ def _names(points: Sequence[_Point], best: Sequence[int], scale: _Scale) -> list
         if any(abs(y - b) < _NEAR and start < d and end > c for b, c, d in places) or len(found) == _NAMED:
             continue
         places.append((y, start, end))
-        found.append(_label(text, x - 9 if left else x + 9, y - 6, "end" if left else "start", "point"))
+        found.append(label(text, x - 9 if left else x + 9, y - 6, "end" if left else "start", "point"))
     return found
-
-
-def _label(text: str, x: float, y: float, anchor: str, kind: str = "label") -> Markup:
-    return element("text", text, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, class_=kind)

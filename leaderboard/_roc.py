@@ -8,6 +8,7 @@ from typing import Any
 
 from leaderboard import _text
 from leaderboard._markup import Markup, element, joined
+from leaderboard._svg import label
 from leaderboard._values import interval, mappings, number, plain
 from leaderboard.rows import threat_of
 
@@ -60,17 +61,17 @@ def _axes() -> Markup:
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         y = f"{_y(share):.1f}"
         parts.append(element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y, y2=y, class_="grid"))
-        parts.append(_label(f"{100 * share:.0f}", _LEFT - 7, _y(share) + 4, "end"))
+        parts.append(label(f"{100 * share:.0f}", _LEFT - 7, _y(share) + 4, "end"))
     for rate in (0.001, 0.01, 0.05, 0.1, 1.0):
         x, marked = f"{_x(rate):.1f}", rate in _MARKED
         top = _y(1) if marked else _y(0)
         line = element("line", x1=x, x2=x, y1=top, y2=_y(0) + 4, class_="headline" if marked else "tick")
-        parts += [line, _label(f"{100 * rate:g}", _x(rate), _y(0) + 17, "middle")]
+        parts += [line, label(f"{100 * rate:g}", _x(rate), _y(0) + 17, "middle")]
     chance = " ".join(f"{_x(rate):.1f},{_y(rate):.1f}" for rate in (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.4, 0.7, 1.0))
     parts.append(element("polyline", points=chance, class_="chance"))
-    parts.append(_label("attacked and wrong inputs rejected, % (band: 95 % interval)", 4, 13, "start", "title"))
+    parts.append(label("attacked and wrong inputs rejected, % (band: 95 % interval)", 4, 13, "start", "title"))
     parts.append(
-        _label("clean inputs rejected, %, logarithmic", (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, "middle", "title")
+        label("clean inputs rejected, %, logarithmic", (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, "middle", "title")
     )
     return joined(parts)
 
@@ -106,7 +107,3 @@ def _words(name: str, points: Sequence[tuple[float, float, float, float]], curve
     inputs = f", {_text.whole(number(curve.get('inputs')))} inputs"
     words = f"{_text.threat(threat) if threat else name}{inputs}: {', '.join(figures) or 'too few inputs for 5 %'}"
     return element("li", swatch, words)
-
-
-def _label(text: str, x: float, y: float, anchor: str, kind: str = "label") -> Markup:
-    return element("text", text, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, class_=kind)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from harness.types import Interval
 from leaderboard import _text
 from leaderboard._markup import Markup, element, joined
+from leaderboard._svg import label
+from leaderboard._tables import table
 from leaderboard._values import bounded
 from leaderboard.rows import Board, Row
 from leaderboard.similarity import (
@@ -101,26 +103,18 @@ def detail(row: Row) -> Markup | None:
     if not found:
         return joined(told) if told else None
     titles = ("Region", "Similarity", "Layer", "Single people", "Noise ceiling", "Pixels alone")
-    head = element("tr", joined(element("th", title, scope="col") for title in titles))
-    body = [
-        element(
-            "tr",
-            element("th", line.title, scope="row"),
-            joined(
-                element("td", text)
-                for text in (
-                    _range(line.similarity),
-                    line.layer or _text.MISSING,
-                    _plain(line.people),
-                    f"{_plain(line.ceiling.low)}–{_plain(line.ceiling.high)}" if line.ceiling else _text.MISSING,
-                    _plain(line.pixels),
-                )
-            ),
+    told_lines = [
+        (
+            line.title,
+            _range(line.similarity),
+            line.layer or _text.MISSING,
+            _plain(line.people),
+            f"{_plain(line.ceiling.low)}–{_plain(line.ceiling.high)}" if line.ceiling else _text.MISSING,
+            _plain(line.pixels),
         )
         for line in found
     ]
-    table = element("table", element("thead", head), element("tbody", joined(body)), class_="small")
-    return joined([table, element("p", EXPLANATION, class_="note"), *told])
+    return joined([table(titles, told_lines), element("p", EXPLANATION, class_="note"), *told])
 
 
 def _picture(found: Sequence[Point], region: str, accuracy: str, board: Board) -> Markup:
@@ -155,13 +149,13 @@ def _axes(scale: _Scale, above: str, below: str) -> Markup:
     for share in scale.shares():
         y = f"{scale.y(share):.1f}"
         parts.append(element("line", x1=_LEFT, x2=_WIDTH - _RIGHT, y1=y, y2=y, class_="grid"))
-        parts.append(_label(f"{100 * share:.0f}", _LEFT - 8, scale.y(share) + 4, "end"))
+        parts.append(label(f"{100 * share:.0f}", _LEFT - 8, scale.y(share) + 4, "end"))
     for tenth in range(round(scale.first * 10), round(scale.last * 10) + 1):
         x = scale.x(tenth / 10)
         parts.append(element("line", x1=f"{x:.1f}", x2=f"{x:.1f}", y1=_FLOOR, y2=_FLOOR + 4, class_="tick"))
-        parts.append(_label(_signed(tenth / 10, 1), x, _FLOOR + 18, "middle"))
-    parts.append(_label(above, 4, 14, "start", "title"))
-    parts.append(_label(below, (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, "middle", "title"))
+        parts.append(label(_signed(tenth / 10, 1), x, _FLOOR + 18, "middle"))
+    parts.append(label(above, 4, 14, "start", "title"))
+    parts.append(label(below, (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 8, "middle", "title"))
     return joined(parts)
 
 
@@ -206,7 +200,3 @@ def _signed(value: float, digits: int = 2) -> str:
 
 def _plain(value: float | None) -> str:
     return _text.MISSING if value is None else _signed(value, 3)
-
-
-def _label(text: str, x: float, y: float, anchor: str, kind: str = "label") -> Markup:
-    return element("text", text, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, class_=kind)

@@ -51,7 +51,7 @@ def attacks(board: Board, row: Row) -> Markup | None:
 
     cells = sorted(mappings(row.record.get("cells")), key=order)
     caption = "Each attack alone. Distances are medians over the inputs it fooled, in the threat's norm."
-    return _table(_ATTACKS, [_attack_line(cell, best) for cell in cells], caption)
+    return table(_ATTACKS, [_attack_line(cell, best) for cell in cells], caption)
 
 
 def _attack_line(cell: Mapping[str, Any], best: Mapping[str, Any] | None) -> list[str]:
@@ -98,7 +98,7 @@ def threats(board: Board, row: Row) -> Markup | None:
         [joined([_text.threat(threat), _mark("headline") if threat == board.headline else None]), share(value)]
         for threat, value in row.threats.items()
     ]
-    return _table(["Threat", "Robust, % (95 %)"], lines, "Worst case per input over all attacks of the threat.")
+    return table(["Threat", "Robust, % (95 %)"], lines, "Worst case per input over all attacks of the threat.")
 
 
 def figures(row: Row) -> Markup | None:
@@ -121,7 +121,7 @@ def figures(row: Row) -> Markup | None:
         cost = row.cost(name)
         if cost is not None:
             lines.append([titles.get(name, f"{name} per input"), text(cost)])
-    return _table(["Figure", "Value (95 %)"], lines)
+    return table(["Figure", "Value (95 %)"], lines)
 
 
 def shifts(row: Row) -> Markup | None:
@@ -135,20 +135,20 @@ def shifts(row: Row) -> Markup | None:
         ]
         for shift in mappings(row.record.get("shifts"))
     ]
-    return _table(_SHIFTS, lines, _SHIFTS_CAPTION)
+    return table(_SHIFTS, lines, _SHIFTS_CAPTION)
 
 
 def failures(row: Row) -> Markup | None:
     """Tasks that failed and the last line of their errors."""
     lines = [[breakable(plain(item.get("task"))), plain(item.get("error"))] for item in row.failed]
-    return _table(["Task", "Error"], lines, "They are tried again when the command is repeated.")
+    return table(["Task", "Error"], lines, "They are tried again when the command is repeated.")
 
 
 def _mark(word: str) -> Markup:
     return element("span", word, class_="badge info")
 
 
-def _table(header: Sequence[str], lines: Iterable[Sequence[str]], caption: str = "") -> Markup | None:
+def table(header: Sequence[str], lines: Iterable[Sequence[str]], caption: str = "") -> Markup | None:
     """A table whose first column names its lines; on narrow screens every line is a card. None without lines."""
     rows = [element("tr", _name(line[0]), joined(map(_cell, header[1:], line[1:])), role="row") for line in lines]
     if not rows:
@@ -157,6 +157,14 @@ def _table(header: Sequence[str], lines: Iterable[Sequence[str]], caption: str =
     head = element("thead", element("tr", titles, role="row"), role="rowgroup")
     note = element("caption", caption) if caption else None
     return element("table", note, head, element("tbody", joined(rows), role="rowgroup"), class_="small", role="table")
+
+
+def sortable(key: str, title: str, unit: str, *, descending: bool) -> Markup:
+    """The head of a column that the script sorts by; descending: at first from the largest on."""
+    words = joined([element("span", title), element("span", class_="arrow", aria_hidden="true")])
+    button = element("button", words, type="button", data_order=key, data_descending=descending)
+    below = element("span", unit, class_="unit") if unit else None
+    return element("th", button, below, scope="col", role="columnheader", data_order=key)
 
 
 def _name(content: str) -> Markup:

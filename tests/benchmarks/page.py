@@ -7,19 +7,17 @@ python tests/benchmarks/page.py --systems 20 10000             # build seconds, 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "leaderboard"))
 import conftest as made
-from conftest import ARGUMENTS, CHROMIUM, DRIVER
+from conftest import chromium
 
 from leaderboard import build
 from leaderboard.collect import collect
@@ -50,23 +48,6 @@ const wait = () => ready() ? done(performance.now()) : setTimeout(wait, 5);
 wait();
 """
 _PAINT = "return performance.getEntriesByType('paint').map(e => [e.name, e.startTime])"
-
-
-@contextlib.contextmanager
-def chromium(folder: str) -> Iterator[Any]:
-    """A browser that asks no network."""
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for argument in (*ARGUMENTS, f"--user-data-dir={folder}/profile"):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    driver.set_script_timeout(120)
-    try:
-        yield driver
-    finally:
-        driver.quit()
 
 
 def shot(driver: Any, path: Path, width: int, scheme: str) -> None:
@@ -167,6 +148,7 @@ def main() -> None:
     parser.add_argument("--systems", type=int, nargs="*", default=[], help="numbers of systems to measure with")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, chromium(folder) as driver:
+        driver.set_script_timeout(120)
         if arguments.pictures:
             home = arguments.home
             records = collect(home / "records").records if home else made.store()

@@ -7,7 +7,6 @@ its own. Compared are the hashes of all results by key, and whether each object 
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import shutil
@@ -24,7 +23,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from kill import finished, results
-from table import Case, Watcher, ended
+from table import Case, Watcher, asked, ended, told
 
 from harness.store import Store, file_name
 
@@ -210,12 +209,7 @@ def injected(fault: Callable[[Bucket], str], case: Bucket, expected: dict[str, s
 
 def main() -> int:
     """Status 0 if nothing was lost."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", help="faults whose name contains this")
-    only = parser.parse_args().only
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.pop("MLFLOW_TRACKING_URI", None)
-    lost = 0
+    only = asked(__doc__)
     with tempfile.TemporaryDirectory(prefix="harness-bucket-") as name, server(Path(name)) as relay:
         os.environ |= KEYS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{relay.port}"}
         import fsspec
@@ -223,18 +217,14 @@ def main() -> int:
         alone = Case(Path(name) / "alone", {}, Watcher(Path(name)))
         finished(alone.command())
         expected = {key.split()[1]: digest for key, digest in results(alone.store)[0].items()}
-        print(f"undisturbed: {len(expected)} results\n\n{'injected':31} {'s':>4}  what was lost", flush=True)
-        for number, (title, fault) in enumerate(FAULTS.items()):
-            if only not in title:
-                continue
+
+        def inject(number: int, title: str) -> tuple[str, str]:
             fsspec.filesystem("s3", use_listings_cache=False).mkdir(f"fault{number}")
             case = Bucket(Path(name) / str(number), f"s3://fault{number}/run", list(expected), relay)
             case.home.mkdir()
-            start = time.perf_counter()
-            seen, what = injected(fault, case, expected)
-            lost += what != "nothing"
-            print(f"{title:31} {time.perf_counter() - start:4.0f}  {what} ({seen})", flush=True)
-    return int(bool(lost))
+            return injected(FAULTS[title], case, expected)
+
+        return told(FAULTS, only, len(expected), inject)
 
 
 if __name__ == "__main__":

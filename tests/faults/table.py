@@ -24,7 +24,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -306,27 +306,39 @@ def injected(fault: Callable[[Case], str], home: Path, expected: dict[str, str])
     return seen, ", ".join(f"{count} {name}" for name, count in counts.items() if count) or "nothing"
 
 
-def main() -> int:
-    """Status 0 if nothing was lost."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def asked(about: str | None) -> str:
+    """The command line's `--only`, and the environment in which faults are injected."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="faults whose name contains this")
-    only = parser.parse_args().only
+    only: str = parser.parse_args().only
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.pop("MLFLOW_TRACKING_URI", None)
+    return only
+
+
+def told(faults: Iterable[str], only: str, results: int, inject: Callable[[int, str], tuple[str, str]]) -> int:
+    """Prints a line for each fault: its name, seconds, what was lost; status 0 if nothing was. inject: by number and name."""
+    print(f"undisturbed: {results} results\n\n{'injected':31} {'s':>4}  what was lost", flush=True)
     lost = 0
+    for number, title in enumerate(faults):
+        if only not in title:
+            continue
+        start = time.perf_counter()
+        seen, what = inject(number, title)
+        lost += what not in {"nothing", "?"}
+        print(f"{title:31} {time.perf_counter() - start:4.0f}  {what} ({seen})", flush=True)
+    return int(bool(lost))
+
+
+def main() -> int:
+    """Status 0 if nothing was lost."""
+    only = asked(__doc__)
     with tempfile.TemporaryDirectory(prefix="harness-faults-") as name:
         alone = Case(Path(name) / "alone", {}, Watcher(Path(name)))
         finished(alone.command())
         expected, _ = results(alone.store)
-        print(f"undisturbed: {len(expected)} results\n\n{'injected':31} {'s':>4}  what was lost", flush=True)
-        for number, (title, fault) in enumerate(FAULTS.items()):
-            if only not in title:
-                continue
-            start = time.perf_counter()
-            seen, what = injected(fault, Path(name) / str(number), expected)
-            lost += what not in {"nothing", "?"}
-            print(f"{title:31} {time.perf_counter() - start:4.0f}  {what} ({seen})", flush=True)
-    return int(bool(lost))
+        folder = Path(name)
+        return told(FAULTS, only, len(expected), lambda at, title: injected(FAULTS[title], folder / str(at), expected))
 
 
 if __name__ == "__main__":

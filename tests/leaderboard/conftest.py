@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import io
 import json
@@ -245,17 +246,32 @@ def made():
     )
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """Chromium without a window; tests are skipped where it is not installed."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (pip install '.[browser]')")
+@contextlib.contextmanager
+def chromium(folder):
+    """Chromium without a window, asking no network, its profile in `folder`; raises FileNotFoundError where it is missing."""
+    from selenium import webdriver
+
     for program in (CHROMIUM, DRIVER):
         if not shutil.which(program):
-            pytest.skip(f"{program} is not installed")
+            raise FileNotFoundError(f"{program} is not installed")
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+    for argument in (*ARGUMENTS, f"--user-data-dir={folder}/profile"):
         options.add_argument(argument)
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
+    try:
+        yield driver
+    finally:
+        driver.quit()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """Chromium; tests are skipped where it is not installed."""
+    pytest.importorskip("selenium.webdriver", reason="selenium is not installed (pip install '.[browser]')")
+    with contextlib.ExitStack() as stack:
+        try:
+            driver = stack.enter_context(chromium(tmp_path_factory.mktemp("browser")))
+        except FileNotFoundError as error:
+            pytest.skip(str(error))
+        yield driver
