@@ -58,11 +58,6 @@ def columns(board: Board) -> list[Column]:
     return [*found, Column("flags", "Flags", "", False, "flags")]
 
 
-def rejecting(board: Board) -> list[tuple[str, str, str]]:
-    """What stands beside the robustness of systems that reject."""
-    return board.rejecting
-
-
 def key(threat: Threat) -> str:
     """A threat as the name of a column."""
     return f"{threat.norm}-{threat.epsilon:g}-{threat.knowledge}"
