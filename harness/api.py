@@ -124,12 +124,13 @@ def run(
     """
     from harness import execute
     from harness.data import on_device
+    from harness.found import with_found
     from harness.store import store_of
 
     folder = home_folder(home)
     held = store_of(folder, store)
     on_device(device)
-    read = read_grid(grid, size=size, changes=changes)
+    read = with_found(read_grid(grid, size=size, changes=changes), folder)
     plan = plan_of(read)
     writer = Writer(folder) if track else None
     recorder = _Recorder(plan, held, folder / "records", device, writer)

@@ -263,10 +263,11 @@ def _data(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    from harness.found import with_found
+
     grid = api.read_grid(arguments.grid, size=arguments.size, changes=_changes(arguments))
     if arguments.dry_run:
-        api.home_folder(arguments.home)
-        return _dry(api.plan_of(grid), arguments)
+        return _dry(api.plan_of(with_found(grid, api.home_folder(arguments.home))), arguments)
     options = {"device": arguments.device, "executor": _executor(arguments), "track": not arguments.no_track}
     with _printing_aside():
         result = api.run(grid, home=arguments.home, store=arguments.store, **options)
@@ -331,11 +332,13 @@ def _skips(skips: Mapping[str, int]) -> None:
 
 
 def _status(arguments: argparse.Namespace) -> int:
+    from harness.found import with_found
     from harness.status import status
     from harness.store import store_of
 
     home = api.home_folder(arguments.home)
-    plan = api.plan_of(api.read_grid(arguments.grid, size=arguments.size, changes=_changes(arguments)))
+    grid = api.read_grid(arguments.grid, size=arguments.size, changes=_changes(arguments))
+    plan = api.plan_of(with_found(grid, home))
     answer = status(plan, store_of(home, arguments.store))
     if arguments.json:
         print(json.dumps(answer))
@@ -441,6 +444,9 @@ def _say_effect(answer: Mapping[str, Any], arguments: argparse.Namespace) -> int
                 f"  {row['defense']}: robust accuracy {100 * row['before']:.1f} % -> {100 * row['after']:.1f} %; of "
                 f"{row['tried']} inputs it was given, {row['wins']} fell to it alone"
             )
+        if answer["kept"]:
+            folder = os.path.dirname(answer["kept"][0])
+            print(f"what holds is kept in {folder}, and tried on its system in every later run")
     return 0 if answer["verdict"] == "scored" else 1
 
 

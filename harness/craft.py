@@ -141,7 +141,7 @@ def stand_in(task: Task, loader: Loader) -> tuple[State, Facts]:
         return {"unused": torch.zeros(1)}, {"inputs": 0}
     data = some_rows(Data(task.dataset, key_of(task.dataset), loader.device).split("fit"), (0, 1000))
     system = loader.system(task.pipeline, rate=options["rate"])
-    with seeded(task.key):
+    with seeded(task.seed):
         state = standing_in.fit(system, data, epsilon=options["epsilon"], norm=options["norm"])
     return state, {"inputs": len(data), "parameters": sum(v.numel() for v in state.values())}
 

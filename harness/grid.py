@@ -33,6 +33,11 @@ class System:
         """The defenses as the board names them."""
         return " + ".join(label(spec) for spec in self.defenses) or "none"
 
+    @property
+    def names(self) -> tuple[str, str, str]:
+        """Data set, victim and defenses as the board names them."""
+        return label(self.dataset), label(self.victim), self.defense
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -89,6 +94,22 @@ class Threats:
 
 
 @dataclass(frozen=True)
+class Found:
+    """Adversarial inputs for one system in one norm, who found them, and the attack that tries them."""
+
+    dataset: str
+    victim: str
+    defense: str
+    norm: Norm
+    by: str
+    attack: Spec
+
+    def against(self, system: System) -> bool:
+        """Whether they are for a system, by its names."""
+        return (self.dataset, self.victim, self.defense) == system.names
+
+
+@dataclass(frozen=True)
 class Grid:
     """Everything that a run is about, resolved.
 
@@ -96,7 +117,7 @@ class Grid:
     task; cascade: an adaptive attack is given what those listed before it left standing; scrutiny: every flag gets the
     cells that it needs ("full"), or only those that cost little ("light"); selection, scoring: draws a input for random
     systems; rate: false-positive rate of the threshold; changes: what --set and --limit replaced; isolation: where parts in
-    files of their own run, if not here; measures: what else is to be known of each network.
+    files of their own run, if not here; measures: what else is to be known of each network; found: what submissions found.
     """
 
     name: str
@@ -123,6 +144,7 @@ class Grid:
     changes: tuple[str, ...] = ()
     isolation: Isolation | None = None
     measures: tuple[Spec, ...] = ()
+    found: tuple[Found, ...] = ()
 
 
 _LINES = {
@@ -198,7 +220,7 @@ def _mapping(value: object, key: str, where: str) -> Mapping[str, Any]:
 
 
 def _known_keys() -> list[str]:
-    return [field.name for field in fields(Grid) if field.name not in ("changes", "isolation")] + list(_EXTRA)
+    return [field.name for field in fields(Grid) if field.name not in ("changes", "isolation", "found")] + list(_EXTRA)
 
 
 def _check_keys(document: Mapping[str, Any], where: str) -> None:
@@ -406,3 +428,14 @@ def cells(grid: Grid) -> Iterator[Cell | Skip]:
             yield Cell(system, shift=shift)
         for attempt in attempts(grid):
             yield attempt if isinstance(attempt, Skip) else Cell(system, attempt=attempt)
+        for found in grid.found:
+            if found.against(system):
+                yield from (Cell(system, attempt=attempt) for attempt in _found(grid, found))
+
+
+def _found(grid: Grid, found: Found) -> Iterator[Attempt]:
+    """What was found, tried at every adaptive threat in its norm."""
+    for threats in grid.threats:
+        if threats.norm == found.norm and "adaptive" in threats.knowledge:
+            inputs = None if threats.inputs is None else min(threats.inputs, grid.inputs)
+            yield Attempt(found.attack, found.norm, threats.epsilons, "adaptive", inputs)

@@ -21,7 +21,7 @@ def measure(task: Task, loader: Loader) -> tuple[dict[str, Any], dict[str, Any]]
     required_methods("measure", task.part.spec.name)
     network = loader.classifier(task.pipeline)
     data = Data(task.dataset, key_of(task.dataset), loader.device)
-    with seeded(task.key):
+    with seeded(task.seed):
         found = build(task.part.spec).measure(network, data, **loader.inputs(task.part))
     if isinstance(found, Skip):
         return {"rows": [], "missing": found.reason}, {}

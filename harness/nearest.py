@@ -33,7 +33,7 @@ _AXES = ["attack", "norm", "knowledge", "check", "epsilon"]
 
 @dataclass(frozen=True, eq=False)
 class Pictured:
-    """Clean inputs and what came nearest to breaking them, (N, C, H, W) in [0, 1] each, and their indices."""
+    """Clean inputs and what came nearest to breaking them, (N, *S) in [0, 1] each, and their indices."""
 
     clean: Tensor
     changed: Tensor
@@ -77,15 +77,20 @@ def names_of(dataset: Any) -> Callable[[int], str]:
 
 
 def images(found: pd.DataFrame, tasks: Sequence[Task], read: Read) -> Pictured | None:
-    """The pictures of rows of `nearest`; None where the inputs are no images.
+    """The pictures of rows of `nearest`; None where the inputs are no images."""
+    if not tasks or Data(tasks[0].dataset, "", "cpu").split("test").x.ndim != 4:
+        return None
+    return crafted(found, tasks, read)
+
+
+def crafted(found: pd.DataFrame, tasks: Sequence[Task], read: Read) -> Pictured | None:
+    """The inputs of rows of `nearest`, clean and crafted, (N, *S); None where there are none.
 
     `read` gives crafted inputs by key. Rows whose crafted inputs are not to be had are left out.
     """
     if not len(found) or not tasks:
         return None
     test = Data(tasks[0].dataset, "", "cpu").split("test")
-    if test.x.ndim != 4:
-        return None
     clean: list[Tensor] = []
     changed: list[Tensor] = []
     index: list[int] = []
@@ -103,10 +108,10 @@ def images(found: pd.DataFrame, tasks: Sequence[Task], read: Read) -> Pictured |
             places = torch.isin(here, torch.tensor(rows["index"].tolist())).nonzero()[:, 0]
             if not len(places):
                 continue
-            crafted = read(task.craft)
-            name = f"x_adv.{place}" if f"x_adv.{place}" in crafted else "x_adv.0"
+            stored = read(task.craft)
+            name = f"x_adv.{place}" if f"x_adv.{place}" in stored else "x_adv.0"
             clean.append(test.x[task.rows[0] + places])
-            changed.append(unpacked(crafted[name][places], test.levels))
+            changed.append(unpacked(stored[name][places], test.levels))
             index += here[places].tolist()
     return Pictured(torch.cat(clean), torch.cat(changed), index) if clean else None
 

@@ -62,15 +62,15 @@ def fit(task: Task, loader: Loader) -> tuple[State, Facts]:
     data = _data(task, loader).split("fit" if detects else "train")
     if task.pipeline is not None and detects:
         data = _through(task.pipeline, data, loader)
-    data = Split(data.x, data.y, data.index, data.num_classes, data.levels, CounterDraws(task.key, data.index))
+    data = Split(data.x, data.y, data.index, data.num_classes, data.levels, CounterDraws(task.seed, data.index))
     session = loader.session(part)
     if session is not None:
-        state = session.fit(part, task.pipeline, task.key, data)
+        state = session.fit(part, task.pipeline, task.seed, data)
         return state, {"parameters": sum(v.numel() for v in state.values())}
     built, inputs = build(part.spec), loader.inputs(part)
     if task.pipeline is not None:
         inputs["victim"] = loader.classifier(task.pipeline)
-    with seeded(task.key), kept(loader.store.folder, task.key, built.fit, task.label) as (given, told):
+    with seeded(task.seed), kept(loader.store.folder, task.key, built.fit, task.label) as (given, told):
         state = built.fit(data, **inputs, **given)
     if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ContractError(f"{part.spec.name}: fit gives {type(state).__name__}; expected a dict of tensors")
@@ -237,7 +237,7 @@ def _shifted(task: Task, data: Split, loader: Loader) -> Split:
     """Inputs of a shift: made from clean ones, or another data set's test inputs in this one's shape and grid."""
     assert task.shift is not None
     if task.shift.kind == "shift":
-        x = build(task.shift).apply(data.x, CounterDraws(task.key, data.index))
+        x = build(task.shift).apply(data.x, CounterDraws(task.seed, data.index))
         return Split(to_levels(x, data.levels), data.y, data.index, data.num_classes, data.levels, data.draws)
     other = Data(task.shift, key_of(task.shift), loader.device).split("test")
     other = some_rows(other, (0, len(data)))
@@ -271,7 +271,7 @@ def study(task: Task, loader: Loader) -> tuple[dict[str, Any], Facts]:
     """Run a study: tables by name."""
     assert task.part is not None
     required_methods("study", task.part.spec.name)
-    with seeded(task.key):
+    with seeded(task.seed):
         tables = build(task.part.spec).run(**loader.inputs(task.part))
     return {name: list(rows) for name, rows in tables.items()}, {}
 

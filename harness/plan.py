@@ -70,7 +70,7 @@ class Task:
     inputs: the keys of the results that it consumes; of these, craft is the task whose answers are observed, probe, stand_in
     and pilot what an attack is told, after the observations of what is not to be repeated, only those of what is to be tried
     again, stored the craft tasks of other rows with their names. rows: the inputs of its part of the data. check: the flag
-    that it is for.
+    that it is for. plain: its key if nothing of it ran elsewhere.
     """
 
     kind: str
@@ -93,6 +93,12 @@ class Task:
     rows: tuple[int, int] = (0, 0)
     check: Check | None = None
     options: tuple[tuple[str, Any], ...] = ()
+    plain: str = ""
+
+    @property
+    def seed(self) -> str:
+        """What its random numbers are made from: they are the same wherever a part runs."""
+        return self.plain or self.key
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class Plan:
     """Tasks in an order in which each comes after what it consumes, the skips, and which tasks observe which system.
 
     steps: the observations so far of a system under attack, in order. measured: the task of each measure of a system's
-    network, or why there is none.
+    network, or why there is none. plain: for each key that isolation has a share in, what it would be without.
     """
 
     grid: Grid
@@ -121,10 +127,31 @@ class Plan:
     pipelines: dict[System, Pipeline] = field(default_factory=dict)
     steps: dict[System, list[Step]] = field(default_factory=dict)
     measured: dict[System, dict[Spec, Task | Skip]] = field(default_factory=dict)
+    plain: dict[str, str] = field(default_factory=dict)
 
     def add(self, task: Task) -> Task:
         """Add a task unless it is there."""
-        return self.tasks.setdefault(task.key, task)
+        return self.tasks.setdefault(task.key, replace(task, plain=self.plain.get(task.key, "")))
+
+    def key(self, kind: str, /, *, isolation: Isolation | None = None, **content: Any) -> str:
+        """The key of a result from what decides it; isolation: where a part that is fitted runs, if not here."""
+        where = {"isolation": isolation.key} if isolation else {}
+        return self.digest({"task": kind, "engine": engine(kind), **content}, **where)
+
+    def digest(self, content: Any, /, **where: Any) -> str:
+        """The digest of what decides something and of where that runs; what it would be without isolation is noted."""
+        key = digest({**content, **where} if where else content)
+        if self.grid.isolation and (plain := digest(self.plainly(content))) != key:
+            self.plain[key] = plain
+        return key
+
+    def plainly(self, content: Any) -> Any:
+        """Content with the keys that it would have without isolation."""
+        if isinstance(content, dict):
+            return {name: self.plainly(value) for name, value in content.items()}
+        if isinstance(content, list | tuple):
+            return [self.plainly(value) for value in content]
+        return self.plain.get(content, content) if isinstance(content, str) else content
 
     def observations(self, system: System, *attempts: Attempt, rows: tuple[int, int] | None = None) -> tuple[str, ...]:
         """The keys of a system's observations so far under some attempts (of one shard)."""
@@ -140,10 +167,6 @@ def engine(kind: str) -> str:
     performing |= {"measure": "measure"}
     own = module_file(f"harness.{performing[kind]}") if kind in performing else None
     return digest([code_digest(file) for file in files if file] + ([tree_digest(own)] if own else []))
-
-
-def _key(kind: str, /, **content: Any) -> str:
-    return digest({"task": kind, "engine": engine(kind), **content})
 
 
 def tasks(grid: Grid, cells: Iterable[Cell | Skip]) -> Plan:
@@ -188,8 +211,8 @@ def fitted(plan: Plan, spec: Spec, dataset: Spec, *, context: Sequence[Fitted] =
     consumed = [f for _, value in inputs for f in (value if isinstance(value, tuple) else (value,))]
     above = [f.key for f in (*context, *consumed)]
     isolation = plan.grid.isolation if foreign(spec) else None
-    where = {"isolation": isolation.key} if isolation else {}
-    key = _key("fit", spec=identity(spec), dataset=fingerprint(dataset), above=above, seed=plan.grid.seed, **where)
+    content = {"spec": identity(spec), "dataset": fingerprint(dataset), "above": above, "seed": plan.grid.seed}
+    key = plan.key("fit", isolation=isolation, **content)
     part = Fitted(spec, key, registry.has_method(source, "fit"), tuple(inputs), isolation)
     if part.state:
         needed = tuple(f.key for above_it in (*context, *consumed) for f in states_of(above_it))
@@ -227,12 +250,12 @@ def _pipeline(plan: Plan, system: System) -> Pipeline:
     for spec in system.defenses:
         own = with_victim(spec, system.victim)
         parts.append(fitted(plan, own, system.dataset, context=(victim, *parts)))
-    key = digest([key_of(system.dataset), victim.key, *(part.key for part in parts)])
+    key = plan.digest([key_of(system.dataset), victim.key, *(part.key for part in parts)])
     bare = Pipeline(system.dataset, victim, tuple(parts), key)
     if not any(role(part.spec) == "detector" for part in parts):
         return bare
     rates = tuple(dict.fromkeys((plan.grid.rate, 0.01, 0.05)))
-    calibration = _key("calibrate", system=key, rates=list(rates), seed=plan.grid.seed)
+    calibration = plan.key("calibrate", system=key, rates=list(rates), seed=plan.grid.seed)
     label_ = f"calibrate {system.defense} on {label(system.dataset)}, {label(system.victim)}"
     options = (("rates", rates),)
     plan.add(Task("calibrate", calibration, label_, system.dataset, _states(bare), bare, options=options))
@@ -245,7 +268,7 @@ def _name(system: System) -> str:
 
 def _probe(plan: Plan, pipeline: Pipeline, whom: str) -> Task:
     options = _headline(plan)
-    key = _key("probe", system=pipeline.key, calibration=pipeline.calibration, options=options, seed=plan.grid.seed)
+    key = plan.key("probe", system=pipeline.key, calibration=pipeline.calibration, options=options, seed=plan.grid.seed)
     return plan.add(Task("probe", key, f"probe {whom}", pipeline.dataset, _states(pipeline), pipeline, options=options))
 
 
@@ -254,7 +277,7 @@ def _measure(plan: Plan, system: System, spec: Spec) -> Task | Skip:
     pipeline = plan.pipelines[system]
     trained = () if pipeline.classifier is pipeline.victim else pipeline.parts[:1]
     above = [part.key for part in (pipeline.victim, *trained)]
-    network = Pipeline(system.dataset, pipeline.victim, trained, digest([key_of(system.dataset), *above]))
+    network = Pipeline(system.dataset, pipeline.victim, trained, plan.digest([key_of(system.dataset), *above]))
     try:
         part = fitted(plan, spec, system.dataset)
     except FileNotFoundError as error:
@@ -262,7 +285,7 @@ def _measure(plan: Plan, system: System, spec: Spec) -> Task | Skip:
         plan.skips[reason] = plan.skips.get(reason, 0) + 1
         return Skip(reason)
     consumed = [child.key for child in part.children()]
-    key = _key("measure", spec=identity(spec), above=consumed, network=network.key, seed=plan.grid.seed)
+    key = plan.key("measure", spec=identity(spec), above=consumed, network=network.key, seed=plan.grid.seed)
     needed = tuple(dict.fromkeys((*_states(network), *(f.key for f in states_of(part)))))
     whom = label(network.classifier.spec) + (f" of {label(system.victim)}" if trained else "")
     text = f"measure {label(spec)} of {whom} on {label(system.dataset)}"
@@ -277,7 +300,7 @@ def _headline(plan: Plan) -> tuple[tuple[str, Any], ...]:
 def _stand_in(plan: Plan, pipeline: Pipeline, probe: Task, whom: str) -> Task:
     """The fit of a stand-in for a system's gradient, which the probe may find to be of no use."""
     options = _headline(plan)
-    key = _key("stand_in", probe=probe.key, options=options, seed=plan.grid.seed)
+    key = plan.key("stand_in", probe=probe.key, options=options, seed=plan.grid.seed)
     needed = (*_states(pipeline), probe.key)
     task = Task("stand_in", key, f"fit a stand-in of {whom}", pipeline.dataset, needed, pipeline, probe=probe.key)
     return plan.add(replace(task, options=options))
@@ -345,7 +368,7 @@ def _observation(
     grid, pipeline = plan.grid, plan.pipelines[cell.system]
     options = (("selection", grid.selection), ("scoring", scoring or grid.scoring), ("rate", grid.rate))
     content = {**what, "system": pipeline.key, "calibration": pipeline.calibration, "rows": rows, "options": options}
-    key = _key("observe", **content, seed=grid.seed)
+    key = plan.key("observe", **content, seed=grid.seed)
     inputs = _states(pipeline) + ((craft.key,) if craft else ())
     name = label(cell.attempt.attack) if cell.attempt else label(cell.shift) if cell.shift else "clean"
     text = f"observe {_name(cell.system)} under {name} [{rows[0]}:{rows[1] if rows[1] > 0 else ''}]"
@@ -421,11 +444,11 @@ def _craft(plan: Plan, cell: Cell, stage: _Stage, rows: tuple[int, int]) -> Task
     if cell.check is not None:
         check = cell.check
         told |= {"only": only, "most": check.most, "moved": check.moved, "up to": min(check.epsilon, 1e9)}
-    options = (("selection", plan.grid.selection), ("rate", plan.grid.rate), ("stream", digest(content)))
+    options = (("selection", plan.grid.selection), ("rate", plan.grid.rate), ("stream", digest(plan.plainly(content))))
     text = f"craft {label(attempt.attack)} {attempt.norm} against {stage.whom} [{rows[0]}:{rows[1]}]"
     task = Task(
         "craft",
-        _key("craft", **content, **told, seed=plan.grid.seed),
+        plan.key("craft", **content, **told, seed=plan.grid.seed),
         text,
         cell.system.dataset,
         tuple(dict.fromkeys((*stage.inputs, *((pilot.key,) if pilot else ()), *after, *only, *(k for _, k in stored)))),
@@ -478,8 +501,9 @@ def _pilot(plan: Plan, cell: Cell, stage: _Stage, after: tuple[str, ...]) -> Tas
     rows = _attacked(plan.grid, cell)
     headline = plan.grid.headline.epsilon
     epsilon = headline if headline in attempt.epsilons else attempt.epsilons[-1]
-    key = _key("pilot", **content, rows=rows, after=after, epsilon=epsilon, seed=plan.grid.seed)
-    told = {"selection": plan.grid.selection, "rate": plan.grid.rate, "stream": digest(content), "epsilon": epsilon}
+    key = plan.key("pilot", **content, rows=rows, after=after, epsilon=epsilon, seed=plan.grid.seed)
+    stream = digest(plan.plainly(content))
+    told = {"selection": plan.grid.selection, "rate": plan.grid.rate, "stream": stream, "epsilon": epsilon}
     task = Task(
         "pilot",
         key,

@@ -12,10 +12,12 @@ import pandas as pd
 from harness import api
 from harness.contributions import contributions
 from harness.data import Data, key_of
+from harness.found import keep
 from harness.grid import Grid, norms_of
 from harness.isolation.errors import ENDINGS
 from harness.rank import robustness
 from harness.spec import build, label, parse
+from harness.store import store_of
 from harness.submit import Refused, Rules, admitted
 from harness.types import Spec
 
@@ -104,8 +106,10 @@ def _scored(
         kind, _, message = str(failed[0]).removeprefix("needs a task that failed: ").partition(": ")
         verdict = ENDINGS.get(kind, "rejected" if kind == "ContractError" else "failed")
         return _verdict(name, verdict, message if kind in ENDINGS else str(failed[0])), result
-    systems = [_effect(name, record, grid, api.home_folder(home)) for record in result.records if record["complete"]]
-    answer = _verdict(name, "scored", grid.note) | {"systems": systems}
+    folder, by = api.home_folder(home), str(dict(spec.params).get("by", name))
+    kept = keep(api.plan_of(result.grid), name, by, store_of(folder, options.get("store")), folder)
+    systems = [_effect(name, record, grid, folder) for record in result.records if record["complete"]]
+    answer = _verdict(name, "scored", grid.note) | {"systems": systems, "kept": [str(file) for file in kept]}
     return answer | {"wins": sum(row["wins"] for row in systems)}, result
 
 

@@ -52,10 +52,10 @@ class Given:
 class Submission:
     """What a child answers to: the questions of `harness.isolation.remote`."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: str, snapshot: Snapshot) -> None:
         self.given = Given()
         self.loader = Loader(cast("Store", self.given), device, isolates=False)
-        self.snapshot = Snapshot()
+        self.snapshot = snapshot
         self.told: set[str] = set()
 
     def give(self, states: dict[str, State]) -> None:
@@ -125,7 +125,9 @@ class Submission:
 def nursery(control: socket.socket, settings: dict[str, Any]) -> None:
     """Fork a child for each task that is announced; when it ends, say how, and leave nothing behind."""
     confine.no_new_privileges()
-    folder = Path(settings["scratch"])
+    folder, snapshot = Path(settings["scratch"]), Snapshot()
+    gc.collect()
+    gc.freeze()
     while True:
         message, files = _received(control)
         if message is None:
@@ -134,13 +136,13 @@ def nursery(control: socket.socket, settings: dict[str, Any]) -> None:
         child = os.fork()
         if child == 0:
             control.close()
-            _child(files, settings | {"scratch": str(scratch)})
+            _child(files, settings | {"scratch": str(scratch)}, snapshot)
             os._exit(0)
         for file in files:
             os.close(file)
         _send(control, {"started": child})
         status = _ended(control, child)
-        subprocess.run(["rm", "-rf", "--", str(scratch)], check=False)
+        _emptied(scratch)
         if status is None:
             return
         _send(control, {"ended": status})
@@ -168,7 +170,15 @@ def _ended(control: socket.socket, child: int) -> int | None:
     return None if gone else os.waitstatus_to_exitcode(status)
 
 
-def _child(files: list[int], settings: dict[str, Any]) -> None:
+def _emptied(scratch: Path) -> None:
+    """Remove a folder with what a child may have left in it, however deep that is."""
+    try:
+        scratch.rmdir()
+    except OSError:
+        subprocess.run(["rm", "-rf", "--", str(scratch)], check=False)
+
+
+def _child(files: list[int], settings: dict[str, Any], snapshot: Snapshot) -> None:
     """Give up what a submission may not have, then answer questions until nobody asks."""
     link, outgoing, incoming = files
     pipe = Channel(socket.socket(fileno=link), Arena(outgoing), Arena(incoming))
@@ -188,7 +198,7 @@ def _child(files: list[int], settings: dict[str, Any]) -> None:
     if settings["packages"]:
         sys.path.append(settings["packages"])
     rules.watch(own=scratch, closed=settings["closed"], given=settings["readable"])
-    submission = Submission(settings["device"])
+    submission = Submission(settings["device"], snapshot)
     names = ("give", "describe", "fit", "defense", "classifier", "network", "perturb", "farewell")
     serves = {name: getattr(submission, name) for name in names}
     layers = ["limits", *(["landlock"] if files_ok else []), *(["seccomp"] if calls_ok else [])]
@@ -221,8 +231,6 @@ def main() -> None:
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     registry.root()
-    gc.collect()
-    gc.freeze()
     _send(control, {"ready": os.getpid()})
     nursery(control, settings)
 

@@ -6,7 +6,7 @@ let compared = "";
 
 function choose(row, on) {
   state.compare = state.compare.filter((id) => id !== row.id);
-  if (on) state.compare = [...state.compare, row.id].slice(-MOST_COMPARED);
+  if (on && state.compare.length < MOST_COMPARED) state.compare.push(row.id);
   changed();
 }
 

@@ -52,7 +52,10 @@ function show() {
       const open = state.open.has(row.id);
       row.element.querySelector("button[aria-expanded]").setAttribute("aria-expanded", String(open));
       row.element.classList.toggle("open", open);
-      row.element.querySelector("[data-compare]").checked = state.compare.includes(row.id);
+      const box = row.element.querySelector("[data-compare]");
+      box.checked = state.compare.includes(row.id);
+      box.disabled = !box.checked && state.compare.length === MOST_COMPARED;
+      box.title = box.disabled ? `${MOST_COMPARED} are chosen: leave one out first` : "";
       shown.push(row.element);
       if (open) shown.push(detailOf(row));
     }

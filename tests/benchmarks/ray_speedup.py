@@ -59,9 +59,10 @@ def run(given: argparse.Namespace, workers: str, home: Path, *, kill: bool = Fal
     if kill:
         threading.Thread(target=killer, args=(process, home / "store", killed), daemon=True).start()
     out, _ = process.communicate()
-    if not out.strip():
-        raise SystemExit(f"the run with {workers} ended with {process.returncode}")
-    return json.loads(out.splitlines()[-1]), len(killed)
+    told = [line for line in out.splitlines() if line.startswith('{"seconds"')]
+    if not told:
+        raise SystemExit(f"the run with {workers} ended with {process.returncode}: {out[-500:]}")
+    return json.loads(told[-1]), len(killed)
 
 
 def killer(process: subprocess.Popen[str], store: Path, killed: list[int]) -> None:

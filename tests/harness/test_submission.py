@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from harness import cli, new, submission
+from harness import api, cli, new, submission
+from harness.record import outcomes_of
 from harness.submission import Card, card_of, named
 from harness.submit import submit
 from harness.submit_attack import submit_attack, submit_examples
@@ -54,6 +56,31 @@ class Mine:
 '''
 
 
+RANDOM = '''
+from __future__ import annotations
+from dataclasses import dataclass
+from typing import ClassVar
+import torch
+
+
+@dataclass(frozen=True)
+class Mine:
+    """A random mixture with a random image."""
+
+    role: ClassVar[str] = "purifier"
+    random: ClassVar[bool] = True
+
+    def fit(self, data, victim):
+        return {"image": torch.rand(data.x.shape[1:]) * data.draws.uniform()[0]}
+
+    def load(self, state, victim):
+        def purify(x, draws):
+            return (x + 0.2 * draws.normal(*x.shape[1:]) + 0.1 * state["image"].to(x)).clamp(0, 1)
+
+        return purify
+'''
+
+
 def test_a_new_defense_passes_its_test_and_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(["new", "defense", "MyGreatDefense"]) == 0
@@ -74,6 +101,29 @@ def test_a_new_defense_passes_its_test_and_is_scored(tmp_path: Path, monkeypatch
     assert record["submission"]["name"] == "My great defense"
     assert record["submission"]["isolation"] in ("bubblewrap", "process")
     assert cli.main(["new", "defense", "MyGreatDefense"]) == 2  # it is there already
+
+
+def test_isolated_and_trusted_give_the_same_record(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(RANDOM, encoding="utf-8")
+    attacks = [{"apgd": {"steps": 5}}, "noise", {"square": {"queries": 20}}, "adaptive"]
+    changes = SMALL | {"attacks": attacks, "inputs": 12, "shifts": ["gaussian_noise"]}
+    records, outcomes = [], []
+    for trusted in (False, True):
+        home = tmp_path / str(trusted)
+        answer, result = submit(
+            f"{file}:Mine", grid="quick", size="smoke", changes=changes, home=home, track=False, trusted=trusted
+        )
+        assert answer["verdict"] == "scored", answer
+        assert result is not None
+        record = next(r for r in result.records if r["defense"] == "mine.py:Mine")
+        assert (record["submission"]["isolation"] == "none") is trusted
+        records.append(
+            {name: record[name] for name in ("metrics", "threats", "shifts", "per_input", "forwards", "backwards")}
+        )
+        outcomes.append(outcomes_of(home / "records", record["id"]))
+    assert records[0] == records[1]
+    pd.testing.assert_frame_equal(outcomes[0], outcomes[1])
 
 
 def test_names_that_make_no_class(tmp_path: Path) -> None:
@@ -146,6 +196,28 @@ def test_a_submitted_attack_counts(tmp_path: Path) -> None:
     (row,) = answer["systems"]
     assert row["wins"] == answer["wins"] > 0, row
     assert row["after"] == pytest.approx(row["before"] - row["wins"] / 24)
+
+
+def test_what_an_attack_found_is_tried_ever_after(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, home = tmp_path / "attack.py", tmp_path / "runs"
+    path.write_text(ATTACK.replace("{epsilon}", "budget.epsilon"), encoding="utf-8")
+    changes = SMALL | {"defenses": ["none", "bit_depth"]}
+    before = api.run("quick", changes=changes, home=home, track=False).records
+    first, _ = submit_attack(f"{path}:Mine", grid="quick", changes=changes, home=home, track=False)
+    (home / "found" / "a.safetensors").write_bytes(b"nonsense")
+    save_file({"x": torch.rand(2, 1, 8, 8)}, home / "found" / "b.safetensors")
+    after = api.run("quick", changes=changes, home=home, track=False)
+    told = capsys.readouterr().err
+    assert "a.safetensors cannot be read and is left out" in told
+    assert "b.safetensors does not say whose system it is for" in told
+    for row, old, now in zip(first["systems"], before, after.records, strict=True):
+        assert row["defense"] == old["defense"] == now["defense"]
+        assert row["before"] >= old["metrics"]["robust_accuracy"]["value"]  # flags look on with attacks of their own
+        assert row["after"] >= now["metrics"]["robust_accuracy"]["value"]
+        assert sum("by=attack.py:Mine" in breaker for breaker in now["per_input"]["breaker"]) >= row["wins"] > 0
+    assert after.progress.computed < 12  # what stood is reused
+    second, _ = submit_attack(f"{path}:Mine", grid="quick", changes=changes, home=home, track=False)
+    assert second == first  # nobody is measured against what is kept of himself
 
 
 def test_a_submitted_attack_that_leaves_the_ball(tmp_path: Path) -> None:

@@ -394,6 +394,17 @@ def test_two_systems_are_compared_as_the_judge_compares_them(page, made, url):
     assert compared(page) == [robust, clean]
 
 
+def test_a_fifth_system_is_not_to_be_chosen(page):
+    for place in range(4):
+        all_of(page, "[data-compare]")[place].click()
+    boxes = all_of(page, "[data-compare]")
+    assert [box.is_enabled() for box in boxes] == [True] * 4 + [False] * (len(boxes) - 4)
+    assert len(boxes) > 4
+    assert "leave one out" in boxes[4].get_attribute("title")
+    boxes[0].click()
+    assert all(box.is_enabled() for box in all_of(page, "[data-compare]"))
+
+
 def test_systems_of_two_tables_are_not_compared(page):
     for board in (0, 1):
         all_of(page, f"[data-board='{board}'] [data-compare]")[0].click()
