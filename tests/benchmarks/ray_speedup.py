@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import api
+from harness.plan import Plan
 from harness.store import Store
 
 MEASURED = ("second", "created", "time", "overhead", "machine", "threads", "environment", "git", "dirty", "memory")
@@ -107,6 +108,15 @@ def changes(given: argparse.Namespace) -> dict[str, Any]:
     return {name: yaml.safe_load(text) for name, _, text in (each.partition("=") for each in given.set)}
 
 
+def chain(plan: Plan, store: Store) -> float:
+    """Seconds of the longest chain of tasks that wait for one another: no number of workers takes less."""
+    facts, ends = store.records(list(plan.tasks)), dict[str, float]()
+    for key, task in plan.tasks.items():
+        before = max((ends.get(name, 0.0) for name in task.inputs), default=0.0)
+        ends[key] = before + float(facts[key]["facts"]["seconds"])
+    return max(ends.values())
+
+
 def found(home: Path, keys: list[str]) -> tuple[dict[str, str], dict[str, Any]]:
     """The hash of each result, and the records but for what was measured."""
     hashes = {key: record["sha256"] for key, record in Store(home / "store").records(keys).items()}
@@ -127,8 +137,8 @@ def main() -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if given.child:
         return child(given)
-    keys = list(api.plan_of(api.read_grid(given.grid, size=given.size, changes=changes(given))).tasks)
-    wrong = 0
+    plan = api.plan_of(api.read_grid(given.grid, size=given.size, changes=changes(given)))
+    keys, wrong = list(plan.tasks), 0
     with tempfile.TemporaryDirectory(prefix="harness-ray-") as name:
         folder, base = Path(name), 0.0
         print(f"{given.grid} {given.size}, {len(keys)} tasks, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
@@ -140,6 +150,8 @@ def main() -> int:
         ):
             home = folder / title.replace(" ", "-")
             told, killed = run(given, workers, home, kill=kill)
+            if workers == "serial":
+                print(f"one after the other at the least: {chain(plan, Store(home / 'store')):.1f} s", flush=True)
             if title == "Ray, 1 worker":
                 base = told["seconds"]
             here, there = found(folder / "serial", keys), found(home, keys)
