@@ -71,11 +71,25 @@ def curves(outcomes: pd.DataFrame, headline: Threat) -> list[dict[str, Any]]:
 
 
 def area_interval(area: float, first: int, second: int) -> Interval:
-    """An area between so many inputs on either side, with its 95 % interval (Hanley and McNeil 1982, eq. 1).
+    """An area between so many inputs on either side, with its 95 % interval (Newcombe 2006, part 2, method 5).
 
-    first: of those that should score higher.
+    Its ends are the areas from which the one found lies 1.96 of their own standard errors away (those of Hanley and
+    McNeil 1982, eq. 1, for exponential scores), so that an area of 1 between few inputs is not taken for certain.
     """
-    one, two = area / (2 - area), 2 * area * area / (1 + area)
-    variance = area * (1 - area) + (first - 1) * (one - area * area) + (second - 1) * (two - area * area)
-    half = Z * math.sqrt(max(variance, 0.0) / (first * second))
-    return Interval(area, max(0.0, area - half), min(1.0, area + half))
+
+    def end(far: float) -> float:
+        near = area
+        for _ in range(60):
+            middle = (near + far) / 2
+            inside = abs(area - middle) <= Z * _deviation(middle, first, second)
+            near, far = (middle, far) if inside else (near, middle)
+        return near
+
+    return Interval(area, end(0.0), end(1.0))
+
+
+def _deviation(area: float, first: int, second: int) -> float:
+    """Standard error of an area, the same whichever side is the larger one."""
+    number = (first + second) / 2 - 1
+    shared = number * ((1 - area) / (2 - area) + area / (1 + area))
+    return math.sqrt(max(0.0, area * (1 - area) * (1 + shared) / (first * second)))

@@ -15,7 +15,7 @@ from harness.types import Interval, Threat
 class Auroc:
     """Area under the ROC of a detector: misclassified attacked inputs (lowest score found) against their clean ones.
 
-    The interval is that of Hanley and McNeil 1982.
+    The interval is that of Newcombe 2006, wide enough for inputs that are paired.
     """
 
     higher_is_better: ClassVar[bool] = True

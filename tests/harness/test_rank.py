@@ -49,13 +49,58 @@ def test_wilson_solves_its_equation() -> None:
 
 def test_mean_interval() -> None:
     assert mean_interval(np.array([1.0, 0.0, 1.0])) == wilson(2, 3)
-    values = np.random.default_rng(0).beta(5, 2, 400)
+    values = np.random.default_rng(0).beta(5, 2, 40000)
     found = mean_interval(values)
     expected = stats.norm.interval(0.95, values.mean(), stats.sem(values))
-    assert (found.low, found.high) == pytest.approx(expected)
+    assert (found.low, found.high) == pytest.approx(expected, abs=1e-4)
     one = mean_interval(np.array([0.5]))
     assert one.value == 0.5
     assert one.low <= 0.5 <= one.high
+
+
+@pytest.mark.parametrize(("ones", "n"), [(0, 20), (1, 50), (25, 50), (999, 1000)])
+def test_a_fraction_among_zeros_and_ones_does_not_change_the_interval(ones: int, n: int) -> None:
+    """One input lost in a draw of ten thousand, and the interval is Wilson's still, or a little wider."""
+    values = np.repeat([0.0, 1.0], [n - ones, ones])
+    values[0] = 0.0001
+    found, sharp = mean_interval(values), wilson(ones, n)
+    assert found.low <= sharp.low + 1e-3
+    assert found.high >= sharp.high - 1e-3
+    assert found.high - found.low == pytest.approx(sharp.high - sharp.low, rel=0.25)
+
+
+@pytest.mark.parametrize("inputs", [50, 200, 1000])
+@pytest.mark.parametrize(("a", "b"), [(0.05, 4.95), (4.95, 0.05), (0.2, 0.2), (30.0, 0.3)])
+def test_mean_interval_covers_the_mean(a: float, b: float, inputs: int) -> None:
+    """Inputs of a population, each scored by 100 draws: the mean of the population lies inside as often as it says."""
+    generator = np.random.default_rng(3)
+    covered = [
+        found.low <= a / (a + b) <= found.high and found.low <= found.value <= found.high
+        for found in (mean_interval(generator.binomial(100, generator.beta(a, b, inputs)) / 100) for _ in range(1000))
+    ]
+    assert np.mean(covered) > 0.93
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99])
+@pytest.mark.parametrize("n", [50, 200, 1000])
+def test_wilson_covers_the_share(share: float, n: int) -> None:
+    """By the exact distribution; its least coverage, .91, is at a share near the ends of the range and few inputs."""
+    counts = np.arange(n + 1)
+    inside = [wilson(int(k), n).low <= share <= wilson(int(k), n).high for k in counts]
+    assert stats.binom.pmf(counts, n, share)[inside].sum() > (0.9 if n == 50 else 0.935)
+
+
+@pytest.mark.parametrize("fraction", [False, True])
+def test_paired_test_is_no_larger_than_its_level(fraction: bool) -> None:
+    """Equal systems, few inputs told apart: by McNemar's test, and by t where one value is a probability."""
+    generator = np.random.default_rng(4)
+    found = []
+    for _ in range(2000):
+        u = generator.random(500)
+        a, b = (u > 0.01).astype(float), ((u <= 0.01) | (u > 0.02)).astype(float)
+        b[-1] = 0.99 if fraction else b[-1]
+        found.append(paired(a, b)[1] < 0.05)
+    assert np.mean(found) < 0.065
 
 
 @pytest.mark.parametrize(("a", "b"), [(0, 0), (0, 5), (5, 0), (3, 9), (40, 41), (1, 1)])

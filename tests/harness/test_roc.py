@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from sklearn.metrics import roc_curve
 
-from harness.metrics._roc import RATES, curve, curves
+from harness.metrics._roc import RATES, area_interval, auroc, curve, curves
 from harness.rank import wilson
 from harness.types import Threat
 
@@ -50,3 +51,30 @@ def test_a_detector_has_a_curve_for_each_attacker_and_others_none():
     assert [each["knowledge"] for each in curves(outcomes(), Threat("linf", 0.1, "oblivious"))] == ["oblivious"]
     assert curves(outcomes(rejects=False), headline) == []
     assert curves(outcomes(wrong=9), headline) == []
+
+
+@pytest.mark.parametrize("apart", [0.0, 1.5, 3.0, 4.5])
+@pytest.mark.parametrize("together", [0.0, 0.8], ids=["independent", "paired"])
+@pytest.mark.parametrize("number", [10, 50, 200])
+def test_the_interval_of_an_area_covers_it(number, together, apart):
+    """Normal scores on either side: the area is known, and the ends lie on its two sides as often as they say."""
+    generator = np.random.default_rng(6)
+    area, covered = stats.norm.cdf(apart / np.sqrt(2)), []
+    for _ in range(300):
+        clean, own = generator.normal(size=(2, number))
+        found = auroc(clean, together * clean + np.sqrt(1 - together**2) * own + apart)
+        interval = area_interval(found, number, number)
+        covered.append(interval.low <= area <= interval.high)
+    assert np.mean(covered) > 0.92
+
+
+def test_an_area_of_one_between_few_inputs_is_not_certain():
+    """The ends change places with the sides, and no area is so small or large that nothing lies beyond it."""
+    for area in (0.0, 0.3, 0.5, 1.0):
+        found, other = area_interval(area, 20, 30), area_interval(1 - area, 20, 30)
+        assert found.low <= area <= found.high
+        assert (found.low, found.high) == pytest.approx((1 - other.high, 1 - other.low), abs=1e-9)
+    low = area_interval(1.0, 10, 10).low
+    variance = low * (1 - low) / 100 * (1 + 9 * (1 - low) / (2 - low) + 9 * low / (1 + low))
+    assert 1 - low == pytest.approx(stats.norm.ppf(0.975) * np.sqrt(variance))
+    assert area_interval(1.0, 1000, 1000).low > 0.99
