@@ -19,8 +19,8 @@ from harness.isolation.errors import ENDINGS
 from harness.isolation.policy import Isolation, Limits
 from harness.plan import foreign
 from harness.rank import group, ranked
-from harness.spec import label, parse
-from harness.submission import CARD, card_of, digest_of, environment, named
+from harness.spec import digest, label, parse
+from harness.submission import CARD, card_of, content_of, digest_of, environment, given_files, named
 from harness.types import Spec
 
 CONFIRMED = 3  # the first ranks, scored again on other images
@@ -148,12 +148,15 @@ def isolated(spec: Spec, limits: Mapping[str, Any], home: Path, *, require: bool
     files = [source for source in sources if source.module is None]
     for source in files:
         registry.close(source)
-    given = [str(v) for s in _inside(spec) for _, v in s.params if isinstance(v, Path)]
-    cards = [card_of(source.path.parent) for source in files]
-    folders = [str(s.path.parent if (s.path.parent / CARD).is_file() else s.path) for s in files]
+    folders = list(dict.fromkeys(source.path.parent for source in files))
+    given = given_files([v for s in _inside(spec) for _, v in s.params if isinstance(v, Path)], folders)
+    cards = [card_of(folder) for folder in folders]
+    readable = [str(s.path.parent if (s.path.parent / CARD).is_file() else s.path) for s in files]
+    beside = [content_of(folder, [home, *(s.path for s in files)]) for folder in folders if (folder / CARD).is_file()]
     wanted = sorted({line for card in cards for line in card.requirements})
     packages = environment(wanted, home)
-    return Isolation(mode, own, packages, digest_of(wanted), tuple(dict.fromkeys([*folders, *given])))
+    own_files = tuple(dict.fromkeys([*readable, *given]))
+    return Isolation(mode, own, packages, digest_of(wanted), own_files, digest(beside) if any(beside) else "")
 
 
 def trust(spec: Spec) -> None:

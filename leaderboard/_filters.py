@@ -64,9 +64,7 @@ def form(boards: Sequence[Board]) -> Markup:
     saves = [element("button", name, type="button", data_save=name.lower()) for name in ("CSV", "JSON")]
     save = element("span", element("span", "Download", class_="label"), *saves, class_="saves")
     live = element("p", class_="live", role="status", aria_live="polite")
-    return element(
-        "form", *lists, search, order, reset, save, live, class_="filters", aria_label="Filters", hidden=True
-    )
+    return element("form", *lists, search, order, reset, save, live, class_="filters", aria_label="Filters", inert=True)
 
 
 def _select(name: str, title: str, values: Sequence[str]) -> Markup:

@@ -210,7 +210,7 @@ def _tabs(sections: Sequence[tuple[str, Markup]]) -> Markup:
         element("button", title, type="button", data_view_of=view) for view, title in _VIEWS.items() if view in found
     ]
     compare = element("button", "Compare", type="button", data_view_of="compare")
-    return element("nav", *buttons, compare, class_="tabs", aria_label="Views", hidden=True)
+    return element("nav", *buttons, compare, class_="tabs", aria_label="Views", inert=True)
 
 
 def _board(shape: _row.Shape, place: int, systems: Sequence[_System]) -> Markup:

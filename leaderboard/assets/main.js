@@ -66,7 +66,6 @@ function remembered() {
   try { return localStorage.getItem("theme"); } catch { return null; }
 }
 
-theme.hidden = false;
 wear(themes.includes(remembered()) ? remembered() : "system");
 theme.addEventListener("click", () => {
   const next = themes[(themes.indexOf(theme.dataset.name) + 1) % themes.length];
@@ -77,8 +76,9 @@ theme.addEventListener("click", () => {
 function listen() {
   addEventListener("hashchange", () => { read(); show(); });
   addEventListener("popstate", () => { read(); show(); });
-  if (tabs) tabs.hidden = false;
+  if (tabs) tabs.inert = false;
   if (!form) return;
+  form.inert = false;
   form.addEventListener("submit", (event) => event.preventDefault());
   form.addEventListener("input", (event) => {
     const { name, value } = event.target;
@@ -101,5 +101,6 @@ unpackRows().then(() => {
   show();
   document.documentElement.classList.add("ready");
 }, (error) => {
+  for (const part of [tabs, form]) if (part) part.hidden = true;
   document.querySelector("main").prepend(element("p", { class: "callout", role: "alert" }, `This browser cannot unpack the page (${error.message}): its first rows show, in the order of the ranking.`));
 });
