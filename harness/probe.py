@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.agreement import SOUND, agreement
 from harness.gradients import Forward
 from harness.loops import autograd
 from harness.system import ContractError, System
@@ -69,10 +70,9 @@ def _offered(system: System) -> list[str]:
 
 
 def _doubted(found: Mapping[str, Any]) -> bool:
-    """Whether the system's own gradient is missing on some inputs, or is not that of its values."""
-    gradient, mismatch = found["gradient"], found["mismatch"]
-    cosines = [mismatch[name] for name in ("near", "far") if mismatch[name] is not None]
-    return bool(gradient["unusable"] > 0.01 * gradient["inputs"] or not cosines or max(cosines) < 0.8)
+    """Whether the system's own gradients are missing on some inputs, or are not those of its values."""
+    gradient, cosines = found["gradient"], agreement(found["mismatch"])
+    return bool(gradient["unusable"] > 0.01 * gradient["inputs"] or "" not in cosines or min(cosines.values()) < SOUND)
 
 
 def _slope(forward: Forward, data: Split) -> Tensor:
@@ -188,8 +188,9 @@ def _unusable(gradient: Tensor) -> Tensor:
 
 
 def mismatch(system: System, data: Split, *, epsilon: float) -> dict[str, Any]:
-    """Cosine between finite differences of the class margin along random signs and autograd's prediction, for two steps.
+    """Cosine between finite differences of the margins along random signs and autograd's prediction, for two steps.
 
+    near, far: of the class margin; detection_near, detection_far: of the detection margin, where inputs may be rejected.
     Inputs are moved inside the box first, so that both sides of the difference lie in it. None where nothing can be measured.
     """
     found: dict[str, Any] = {"inputs": len(data)}
@@ -197,19 +198,27 @@ def mismatch(system: System, data: Split, *, epsilon: float) -> dict[str, Any]:
         step = min(step, 0.05)
         x = data.x.clamp(step, 1 - step)
         try:
-            slope, _ = _gradient(system, x, data.y, data.draws)
+            slopes = [slope for slope in _gradient(system, x, data.y, data.draws) if slope is not None]
         except RuntimeError:
             return found | {"near": None, "far": None}
         predicted, measured = [], []
         for direction in range(DIRECTIONS):
             sign = data.draws.stream("sign").integers(2, *x.shape[1:], draw=direction) * 2.0 - 1.0
-            with torch.no_grad():
-                ahead = _class_margin(system(x + step * sign, data.draws), data.y)
-                behind = _class_margin(system(x - step * sign, data.draws), data.y)
+            ahead, behind = (_margins(system, x + way * step * sign, data) for way in (1, -1))
             measured.append((ahead - behind) / (2 * step))
-            predicted.append((slope * sign).flatten(1).sum(1))
-        found[name] = _cosine(torch.stack(predicted), torch.stack(measured))
+            predicted.append(torch.stack([(slope * sign).flatten(1).sum(1) for slope in slopes]))
+        pairs = zip(torch.stack(predicted, 1), torch.stack(measured, 1), strict=True)
+        for kind, (of_gradient, of_values) in zip(("", "detection_"), pairs, strict=False):
+            found[kind + name] = _cosine(of_gradient, of_values)
     return found
+
+
+@torch.no_grad()
+def _margins(system: System, x: Tensor, data: Split) -> Tensor:
+    """The class margin and, where inputs may be rejected, the detection margin: (1 or 2, B)."""
+    outputs = system(x, data.draws)
+    classes = _class_margin(outputs, data.y)
+    return torch.stack([classes] if outputs.margin is None else [classes, outputs.margin])
 
 
 def _cosine(a: Tensor, b: Tensor) -> float | None:
@@ -266,14 +275,6 @@ def _attack(system: System, data: Split) -> None:
         except RuntimeError:
             slope = torch.zeros_like(x)
         x = (x + 0.01 * slope.sign()).clamp(0, 1)
-
-
-def slopes(system: System, data: Split) -> Tensor:
-    """Gradients of the class margin and, where inputs may be rejected, of the detection margin: (B, D) or (B, 2 D); 0 where cut."""
-    try:
-        return _slope(system, data)
-    except RuntimeError:
-        return torch.zeros(len(data), 1, device=data.x.device)
 
 
 def changed(base: Outputs, other: Outputs) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from harness.agreement import SOUND, agreement
 from harness.flags._flag import Flag, open_question
 from harness.rank import wilson
 
@@ -45,16 +46,21 @@ def _zero_gradient(probe: Probe) -> Flag:
 
 
 def _mismatch(probe: Probe, surrogate: bool) -> Flag:
-    """Finite differences of the class margin along random signs do not agree with autograd: cosine below .8 at both steps."""
+    """Finite differences of a margin along random signs do not agree with autograd: cosine below .8 at both steps.
+
+    Of the class margin and, where inputs may be rejected, of the detection margin; the worse of the two counts.
+    """
     found = probe["mismatch"]
-    cosines = [found[name] for name in ("near", "far") if found[name] is not None]
-    if not cosines:
+    cosines = agreement(found)
+    if "" not in cosines:
         return open_question("gradient-mismatch", "no finite differences could be taken", found)
-    best = max(cosines)
-    text = f"cosine of finite differences and gradient {best:.2f} (sound: at least .8)"
+    best = min(cosines.values())
+    text = f"cosine of finite differences and gradient {cosines['']:.2f} (sound: at least {SOUND:g})"
+    if "detection_" in cosines:
+        text += f", of the detection margin {cosines['detection_']:.2f}"
     if surrogate:
         text += "; a declared surrogate stands in for a part's gradient"
-    return Flag("gradient-mismatch", best < 0.8, text, best, found, "info" if surrogate else "warning")
+    return Flag("gradient-mismatch", best < SOUND, text, best, found, "info" if surrogate else "warning")
 
 
 def _random(probe: Probe) -> Flag:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from harness import probe
+from harness.agreement import agreement
 from harness.draws import CounterDraws
 from harness.system import ContractError, Curve, System
 from harness.types import Loaded, Split
@@ -88,6 +89,27 @@ def test_a_straight_through_decoy_does_not_match(network: nn.Module, data: Split
     found = probe.probe(system(network, decoy), data, epsilon=0.2)
     assert found["gradient"]["unusable"] == 0
     assert max(found["mismatch"]["near"], found["mismatch"]["far"]) < 0.8
+
+
+def test_a_detector_whose_gradient_is_a_decoy_does_not_match(network: nn.Module, data: Split) -> None:
+    """The score is that of the left half, its gradient that of the right; classes have the gradient of their values."""
+
+    def honest(x: Tensor) -> Tensor:
+        return (x[..., :4].flatten(1) - 0.3).square().sum(1)
+
+    def decoy(x: Tensor) -> Tensor:
+        other = x[..., 4:].flatten(1).sum(1)
+        return honest(x).detach() + other - other.detach()
+
+    found = probe.probe(system(network, honest, role="detector"), data, epsilon=0.2)
+    assert agreement(found["mismatch"])["detection_"] > 0.98
+    assert found["doubted"] is False
+    found = probe.probe(system(network, decoy, role="detector"), data, epsilon=0.2)
+    assert agreement(found["mismatch"])[""] > 0.98
+    assert agreement(found["mismatch"])["detection_"] < 0.3
+    assert found["gradient"]["unusable"] == 0
+    assert found["doubted"] is True
+    assert {"stand_in", "estimated"} <= set(found["estimators"])
 
 
 def test_repeat_tells_what_changes(network: nn.Module, data: Split) -> None:

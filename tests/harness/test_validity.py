@@ -283,6 +283,18 @@ def test_inconsistent_loss() -> None:
         ("gradient-mismatch", {"mismatch": {"near": 0.3, "far": 0.5}}, True, "warning"),
         ("gradient-mismatch", {"mismatch": {"near": 0.3, "far": 0.9}}, False, "warning"),
         ("gradient-mismatch", {"mismatch": {"near": None, "far": None}}, None, "warning"),
+        (
+            "gradient-mismatch",
+            {"mismatch": {"near": 1.0, "far": 1.0, "detection_near": 0.7, "detection_far": 0.1}},
+            True,
+            "warning",
+        ),
+        (
+            "gradient-mismatch",
+            {"mismatch": {"near": 1.0, "far": 0.9, "detection_near": 0.9, "detection_far": 0.1}},
+            False,
+            "warning",
+        ),
         ("random", {"repeat": {**SOUND["repeat"], "again": 3}}, True, "warning"),
         ("random", {"random_declared": True}, True, "info"),
         ("random", {"random_declared": True, "repeat": {**SOUND["repeat"], "again": 3}}, True, "warning"),
