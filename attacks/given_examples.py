@@ -28,7 +28,9 @@ class GivenExamples:
     by: str = ""
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1", "l0")
-    needs: ClassVar[Needs] = "decision"
+    needs: ClassVar[Needs] = (
+        "gradient"  # who made them may have had gradients: they speak neither for nor against those
+    )
     minimal: ClassVar[bool] = False
     knowledge: ClassVar[tuple[str, ...]] = ("adaptive",)
 

@@ -11,26 +11,39 @@ from typing import get_args
 
 from torch import Tensor
 
+from harness import registry
+from harness.data import Data, key_of
 from harness.grid import Found, Grid
 from harness.plan import Plan
 from harness.progress import say
-from harness.spec import digest, label
+from harness.spec import build, digest, identity, label
 from harness.store import Store, write_whole
 from harness.types import Norm, Spec, Threat
 
 FOLDER = "found"
+LONGEST = 200  # letters of a name
 _TOLD = ("dataset", "victim", "defense", "norm", "by")
+_CODE = "code"  # the digest of the attack or the examples, in files since they were told apart by it
 
 
 def with_found(grid: Grid, home: Path) -> Grid:
-    """The grid with what is kept of others; who is in the grid, or has examples in it, is not counted twice."""
-    attacks = {spec for line in grid.threats for spec in (*line.attacks, *grid.attacks)}
-    here = {name for spec in attacks for name in (label(spec), dict(spec.params).get("by"))}
-    return replace(grid, found=tuple(found for found in kept(home) if found.by not in here))
+    """The grid with what is kept of others; the very attack or examples that are in it are not counted twice.
+
+    They are told by their code and content: another author's file of the same name, or an older one of the same author's,
+    is another attack.
+    """
+    here = {digest(identity(spec)) for line in grid.threats for spec in (*line.attacks, *grid.attacks)}
+    others = (found for found, code in _kept(home) if code not in here)
+    return replace(grid, found=tuple(found for found in others if _fits(found, grid)))
 
 
 def kept(home: Path) -> Iterator[Found]:
     """What is kept in a run folder, by name; a file that cannot be read is said and left out."""
+    yield from (found for found, _ in _kept(home))
+
+
+def _kept(home: Path) -> Iterator[tuple[Found, str]]:
+    """What is kept, with the code that found it."""
     from safetensors import SafetensorError, safe_open
 
     for file in sorted((home / FOLDER).glob("*.safetensors")):
@@ -40,29 +53,60 @@ def kept(home: Path) -> Iterator[Found]:
         except (SafetensorError, OSError) as error:
             say(f"{file} cannot be read and is left out: {error}")
             continue
-        if any(name not in told for name in _TOLD) or told["norm"] not in get_args(Norm):
+        if any(name not in told for name in _TOLD) or told["norm"] not in get_args(Norm) or not nameable(told["by"]):
             say(f"{file} does not say whose system it is for, and is left out; expected {', '.join(_TOLD)}")
             continue
-        attack = Spec.of("attack", "given_examples", file=file, by=told["by"])
-        yield Found(**{name: told[name] for name in _TOLD}, attack=attack)
+        attack = Spec.of("attack", "given_examples", file=file.resolve(), by=told["by"])
+        yield Found(**{name: told[name] for name in _TOLD}, attack=attack), told.get(_CODE, "")
 
 
-def keep(plan: Plan, name: str, by: str, store: Store, home: Path) -> list[Path]:
-    """Keep the inputs by which an attack broke the systems of a plan, its name being `name`: a file a system and norm."""
+def nameable(text: str) -> bool:
+    """Whether a text may stand for who found something: one line that can be printed."""
+    return len(text) <= LONGEST and (text.isprintable() or not text)
+
+
+def _fits(found: Found, grid: Grid) -> bool:
+    """Whether what was found can be tried in a grid; what cannot be is said, so that no run fails for it."""
+    if found.norm not in _norms():
+        return False
+    datasets = [dataset for dataset in grid.datasets if label(dataset) == found.dataset]
+    try:
+        for dataset in datasets:
+            build(found.attack).examples(tuple(Data(dataset, key_of(dataset), "cpu").split("test").x.shape[1:]))
+    except ValueError as error:
+        say(f"{error}; it is left out")
+        return False
+    return bool(datasets)
+
+
+def _norms() -> tuple[str, ...]:
+    return tuple(registry.constants(registry.locate("attack", "given_examples"))["norms"])
+
+
+def keep(plan: Plan, attack: Spec, store: Store, home: Path) -> list[Path]:
+    """Keep the inputs by which an attack broke the systems of a plan: a file a system and norm.
+
+    Patches are not kept: examples are tried in the norms of `given_examples`. Where the folder cannot be written that is said.
+    """
     from harness.nearest import crafted, nearest
     from harness.record import outcomes_of, system_id
 
-    files = []
+    name, files = label(attack), list[Path]()
+    by, code = str(dict(attack.params).get("by", name)), digest(identity(attack))
     for system, tasks in plan.observed.items():
         outcomes = outcomes_of(home / "records", system_id(plan, system))
-        own = outcomes[(outcomes["attack"] == name) & (outcomes["check"] == "")]
+        own = outcomes[(outcomes["attack"] == name) & (outcomes["check"] == "") & outcomes["norm"].isin(_norms())]
         for norm in dict.fromkeys(own["norm"]):
             rows = nearest(own, Threat(norm, float("inf"), "adaptive"))
             broken = rows[~rows["held"]]
             inputs = crafted(broken, tasks, store.get) if len(broken) else None
-            if inputs is not None:
-                told = dict(zip(_TOLD, (*system.names, str(norm), by), strict=True))
+            if inputs is None:
+                continue
+            told = dict(zip(_TOLD, (*system.names, str(norm), by[:LONGEST]), strict=True)) | {_CODE: code}
+            try:
                 files.append(_written(inputs.changed, told, home / FOLDER))
+            except OSError as error:
+                say(f"what {name} found cannot be kept: {error}; the figures stand, later runs do not know of it")
     return files
 
 

@@ -86,7 +86,9 @@ def _own(path: Path, largest: int) -> None:
     if path.resolve().parent != path.parent.resolve():
         raise ValueError(f"{path} is a link that leads out of its folder; put the file itself there")
     if path.stat().st_size > largest:
-        raise ValueError(f"{path} has {path.stat().st_size} bytes; expected at most {largest}; weights go into a file beside it")
+        raise ValueError(
+            f"{path} has {path.stat().st_size} bytes; expected at most {largest}; weights go into a file beside it"
+        )
 
 
 def _document(path: Path) -> Any:
@@ -190,7 +192,18 @@ def environment(requirements: Sequence[str], home: Path) -> str:
     venv.EnvBuilder(with_pip=False, clear=True, symlinks=True).create(folder)
     here = sysconfig.get_paths()["purelib"]
     (packages / "here.pth").write_text(f"import site; site.addsitedir({here!r})\n", encoding="utf-8")
-    command = [sys.executable, "-I", "-m", "pip", "--python", str(python), "install", "--quiet", "--only-binary", ":all:"]
+    command = [
+        sys.executable,
+        "-I",
+        "-m",
+        "pip",
+        "--python",
+        str(python),
+        "install",
+        "--quiet",
+        "--only-binary",
+        ":all:",
+    ]
     try:
         done = subprocess.run(
             [*command, "--disable-pip-version-check", "--no-input", *requirements],
@@ -221,7 +234,8 @@ def digest_of(requirements: Sequence[str]) -> str:
 def content_of(folder: Path, leave: Sequence[Path]) -> str:
     """Names what may decide results beside the class itself: modules, weights, tables; empty where there is nothing.
 
-    Left out are hidden files, notes and tests, and what is or lies in one of `leave`. Raises ValueError for a folder that holds too much.
+    Left out are hidden files, notes and tests, and what is or lies in one of `leave`. Raises ValueError for a folder that
+    holds too much.
     """
     found: dict[str, str] = {}
     waiting, left = [folder.resolve()], [path.resolve() for path in leave]
@@ -235,15 +249,21 @@ def content_of(folder: Path, leave: Sequence[Path]) -> str:
             elif path.is_file():
                 found[str(path.relative_to(folder.resolve()))] = file_digest(path)
             if len(found) + len(waiting) > _FILES:
-                raise ValueError(f"{folder} holds more than {_FILES} files; put the submission into a folder of its own")
+                raise ValueError(
+                    f"{folder} holds more than {_FILES} files; put the submission into a folder of its own"
+                )
     return digest(found) if found else ""
 
 
 def given_files(paths: Sequence[Path], folders: Sequence[Path]) -> list[str]:
-    """Files that parameters name; raises ValueError for one that is not the submission's own: its class grants itself nothing."""
+    """Files that parameters name; raises PermissionError for one that is not its own: a class grants itself nothing."""
     for path in paths:
-        inside = [path.resolve().relative_to(f.resolve()) for f in folders if path.resolve().is_relative_to(f.resolve())]
+        inside = [
+            path.resolve().relative_to(f.resolve()) for f in folders if path.resolve().is_relative_to(f.resolve())
+        ]
         if not any(way.parts and not any(part.startswith(".") for part in way.parts) for way in inside):
             places = " or ".join(map(str, folders))
-            raise ValueError(f"a parameter names the file {path}, read from {Path.cwd()}; expected one in {places}")
+            raise PermissionError(
+                f"reads what it may not: a parameter names {path} (seen from {Path.cwd()}); expected a file in {places}"
+            )
     return [str(path.resolve()) for path in paths]

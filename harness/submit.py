@@ -105,21 +105,25 @@ def admitted(kind: str, text: str, rules: Rules, home: Path, reads: Callable[[],
 
     reads: reads the grid without the part, as the user's mistakes are said before anything takes long.
     """
-    text = named(text)
+    Limits().changed(rules.limits)
+    name = Path(text.partition(".py:")[0]).name
     try:
+        text = named(text)
         (spec,) = parse(kind, text)
         if kind == "defense":
             role(spec)
     except (ValueError, TypeError, RecursionError, MemoryError) as error:
-        if ".py" not in text:
+        if ".py" not in text and not Path(text).expanduser().is_dir():
             raise
-        raise Refused(Path(text.partition(".py:")[0]).name, "failed", str(error)) from None
+        coded = "its file is not UTF-8, save it as that: " if isinstance(error, UnicodeDecodeError) else ""
+        raise Refused(name, "failed", coded + str(error)) from None
     reads()
     if rules.trusted:
         trust(spec)
-        isolation = None
-    else:
-        isolation = isolated(spec, rules.limits, home, require=rules.require_isolation)
+    try:
+        isolation = None if rules.trusted else isolated(spec, rules.limits, home, require=rules.require_isolation)
+    except (ValueError, PermissionError) as error:
+        raise Refused(name, "failed" if isinstance(error, ValueError) else "rejected", str(error)) from None
     broken = next((f for f in check.check(text, kind=kind, isolation=isolation) if not f.passed), None)
     if broken is not None:
         raise Refused(label(spec), broken.verdict, reason_of(broken), isolation)
@@ -129,7 +133,8 @@ def admitted(kind: str, text: str, rules: Rules, home: Path, reads: Callable[[],
 def isolated(spec: Spec, limits: Mapping[str, Any], home: Path, *, require: bool = False) -> Isolation | None:
     """Where a part of another author is to run; None for a part that is installed.
 
-    Its files are closed to this process from now on. Raises RuntimeError where bubblewrap is required and does not work.
+    Its files are closed to this process from now on. Raises RuntimeError where bubblewrap is required and does not work,
+    ValueError for a card or requirements that cannot be read, PermissionError for parameters that name files of others.
     """
     from harness.isolation import places
 

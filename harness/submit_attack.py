@@ -12,10 +12,10 @@ import pandas as pd
 from harness import api
 from harness.contributions import contributions
 from harness.data import Data, key_of
-from harness.found import keep
+from harness.found import LONGEST, keep, nameable
 from harness.grid import Grid, norms_of
 from harness.isolation.errors import ENDINGS
-from harness.rank import robustness
+from harness.rank import counted, failures, robustness
 from harness.spec import build, label, parse
 from harness.store import store_of
 from harness.submit import Refused, Rules, admitted
@@ -47,7 +47,8 @@ def submit_attack(
         entry = admitted("attack", attack, rules, api.home_folder(home), reads)
     except Refused as refused:
         return _verdict(refused.name, refused.verdict, str(refused)), None
-    return _scored(entry.spec, replace(with_attack(reads(), entry.spec), isolation=entry.isolation), home, options)
+    read = replace(reads(), isolation=entry.isolation)
+    return _scored(entry.spec, read, with_attack(read, entry.spec), home, options)
 
 
 def submit_examples(
@@ -66,6 +67,8 @@ def submit_examples(
     file: safetensors with `x` (N, *S). Raises ValueError or FileNotFoundError for what cannot be read.
     """
     path = Path(file).expanduser().resolve()
+    if not nameable(by):
+        raise ValueError(f"by is one line of at most {LONGEST} letters that can be printed, not {by[:80]!r}")
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     import yaml
@@ -74,7 +77,7 @@ def submit_examples(
     (spec,) = parse("attack", {"given_examples": {"file": str(path), "by": by}})
     for dataset in read.datasets:
         build(spec).examples(tuple(Data(dataset, key_of(dataset), "cpu").split("test").x.shape[1:]))
-    return _scored(spec, with_attack(read, spec, norm=read.headline.norm), home, options)
+    return _scored(spec, read, with_attack(read, spec, norm=read.headline.norm), home, options)
 
 
 def with_attack(grid: Grid, attack: Spec, *, norm: str | None = None) -> Grid:
@@ -97,7 +100,7 @@ def with_attack(grid: Grid, attack: Spec, *, norm: str | None = None) -> Grid:
 
 
 def _scored(
-    spec: Spec, grid: Grid, home: str | Path | None, options: Mapping[str, Any]
+    spec: Spec, without: Grid, grid: Grid, home: str | Path | None, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], api.Result]:
     result = api.run(grid, home=home, **options)
     name = label(spec)
@@ -106,19 +109,44 @@ def _scored(
         kind, _, message = str(failed[0]).removeprefix("needs a task that failed: ").partition(": ")
         verdict = ENDINGS.get(kind, "rejected" if kind == "ContractError" else "failed")
         return _verdict(name, verdict, message if kind in ENDINGS else str(failed[0])), result
-    folder, by = api.home_folder(home), str(dict(spec.params).get("by", name))
-    kept = keep(api.plan_of(result.grid), name, by, store_of(folder, options.get("store")), folder)
-    systems = [_effect(name, record, grid, folder) for record in result.records if record["complete"]]
+    folder = api.home_folder(home)
+    known = _known(without, result.grid, folder, home, options)
+    kept = keep(api.plan_of(result.grid), spec, store_of(folder, options.get("store")), folder)
+    systems = [_effect(name, record, grid, folder, known) for record in result.records if record["complete"]]
     answer = _verdict(name, "scored", grid.note) | {"systems": systems, "kept": [str(file) for file in kept]}
     return answer | {"wins": sum(row["wins"] for row in systems)}, result
 
 
-def _effect(name: str, record: Mapping[str, Any], grid: Grid, home: Path) -> dict[str, Any]:
+def _known(
+    without: Grid, grid: Grid, folder: Path, home: str | Path | None, options: Mapping[str, Any]
+) -> dict[tuple[str, ...], set[int]]:
+    """Of each system, the inputs that what is kept of others breaks where the attack is not there to break them first."""
+    others = set(grid.found)
+    if not grid.cascade or not others:
+        return {}
+    from harness.record import outcomes_of
+
+    names = {label(found.attack) for found in others}
+    known: dict[tuple[str, ...], set[int]] = {}
+    for record in api.run(without, home=home, **options).records:
+        outcomes = outcomes_of(folder / "records", str(record["id"]))
+        rows = outcomes[outcomes["attack"].isin(names) & counted(outcomes, grid.headline) & failures(outcomes)]
+        known[record["dataset"], record["victim"], record["defense"]] = {int(i) for i in rows["index"].unique()}
+    return known
+
+
+def _effect(
+    name: str, record: Mapping[str, Any], grid: Grid, home: Path, known: Mapping[tuple[str, ...], set[int]]
+) -> dict[str, Any]:
     """Robust accuracy of a system at the headline with the attack and without it, and the inputs that only it broke."""
     from harness.record import outcomes_of
 
     outcomes = outcomes_of(home / "records", str(record["id"]))
-    without = robustness(outcomes[outcomes["attack"] != name], grid.headline)
+    broken = known.get((record["dataset"], record["victim"], record["defense"]), set())
+    others = outcomes[outcomes["attack"] != name]
+    again = outcomes[(outcomes["attack"] == name) & outcomes["index"].isin(broken)].assign(attack="kept")
+    outcomes = pd.concat([outcomes, again], ignore_index=True)
+    without = robustness(pd.concat([others, again], ignore_index=True), grid.headline)
     found = contributions(outcomes).get((name, grid.headline), {"right": 0, "missed": 0, "wins": 0})
     return {
         "dataset": record["dataset"],
