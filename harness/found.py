@@ -16,14 +16,14 @@ from harness.data import Data, key_of
 from harness.grid import Found, Grid
 from harness.plan import Plan
 from harness.progress import say
-from harness.spec import build, digest, identity, label
+from harness.spec import build, code_digest, digest, label, plain
 from harness.store import Store, write_whole
 from harness.types import Norm, Spec, Threat
 
 FOLDER = "found"
 LONGEST = 200  # letters of a name
 _TOLD = ("dataset", "victim", "defense", "norm", "by")
-_CODE = "code"  # the digest of the attack or the examples, in files since they were told apart by it
+_CODED = "code"  # the digest of the attack or the examples, in files since they were told apart by it
 
 
 def with_found(grid: Grid, home: Path) -> Grid:
@@ -32,7 +32,7 @@ def with_found(grid: Grid, home: Path) -> Grid:
     They are told by their code and content: another author's file of the same name, or an older one of the same author's,
     is another attack.
     """
-    here = {digest(identity(spec)) for line in grid.threats for spec in (*line.attacks, *grid.attacks)}
+    here = {_code(spec) for line in grid.threats for spec in (*line.attacks, *grid.attacks)}
     others = (found for found, code in _kept(home) if code not in here)
     return replace(grid, found=tuple(found for found in others if _fits(found, grid)))
 
@@ -57,7 +57,14 @@ def _kept(home: Path) -> Iterator[tuple[Found, str]]:
             say(f"{file} does not say whose system it is for, and is left out; expected {', '.join(_TOLD)}")
             continue
         attack = Spec.of("attack", "given_examples", file=file.resolve(), by=told["by"])
-        yield Found(**{name: told[name] for name in _TOLD}, attack=attack), told.get(_CODE, "")
+        yield Found(**{name: told[name] for name in _TOLD}, attack=attack), told.get(_CODED, "")
+
+
+def _code(attack: Spec) -> str:
+    """What tells an attack or examples from all others: name, parameters, code, content of files."""
+    path = registry.locate(attack.kind, attack.name).path
+    files = [plain(value) for _, value in attack.params if isinstance(value, Path)]
+    return digest([label(attack), code_digest(path), files])
 
 
 def nameable(text: str) -> bool:
@@ -92,7 +99,7 @@ def keep(plan: Plan, attack: Spec, store: Store, home: Path) -> list[Path]:
     from harness.record import outcomes_of, system_id
 
     name, files = label(attack), list[Path]()
-    by, code = str(dict(attack.params).get("by", name)), digest(identity(attack))
+    by, code = str(dict(attack.params).get("by", name)), _code(attack)
     for system, tasks in plan.observed.items():
         outcomes = outcomes_of(home / "records", system_id(plan, system))
         own = outcomes[(outcomes["attack"] == name) & (outcomes["check"] == "") & outcomes["norm"].isin(_norms())]
@@ -102,7 +109,7 @@ def keep(plan: Plan, attack: Spec, store: Store, home: Path) -> list[Path]:
             inputs = crafted(broken, tasks, store.get) if len(broken) else None
             if inputs is None:
                 continue
-            told = dict(zip(_TOLD, (*system.names, str(norm), by[:LONGEST]), strict=True)) | {_CODE: code}
+            told = dict(zip(_TOLD, (*system.names, str(norm), by[:LONGEST]), strict=True)) | {_CODED: code}
             try:
                 files.append(_written(inputs.changed, told, home / FOLDER))
             except OSError as error:
