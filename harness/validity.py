@@ -150,7 +150,7 @@ def flags(outcomes: pd.DataFrame, probe: Mapping[str, Any] | None, headline: Thr
         checks.not_converged(table, headline),
         *probed(probe, surrogate=bool(outcomes.attrs.get("surrogate", False))),
         checks.inconsistent_loss(table, headline),
-        checks.twins(table),
+        checks.twins(table, headline),
         rejection.threshold_off(outcomes),
         rejection.rejects_noise(table, label(noise(headline))),
     ]

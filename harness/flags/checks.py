@@ -11,7 +11,7 @@ import numpy as np
 from harness.flags._flag import CONVERGED, MONOTONE, RANGE, TWINS, Flag, enough, listed, open_question
 from harness.flags._inputs import at_headline, attacked, broken, held, seen
 from harness.metrics._roc import area_interval, auroc
-from harness.rank import wilson
+from harness.rank import counted, wilson
 from harness.types import Threat
 
 if TYPE_CHECKING:
@@ -104,12 +104,15 @@ def _standing(table: pd.DataFrame, headline: Threat) -> float:
     return len((inputs & held(table)) - broken(rows)) / len(inputs) if inputs else 0.0
 
 
-def twins(table: pd.DataFrame) -> Flag:
+def twins(table: pd.DataFrame, headline: Threat) -> Flag:
     """On images moved by a pixel robustness is less than half of that on the test images themselves (Fisher's exact test).
 
-    Of the moved images only those are attacked that are right as they are moved.
+    Of the moved images only those are attacked that are right as they are moved, by one search; the test images themselves
+    by everything that counts: what is left of memorised ones stands, while a search alone is caught by ragged gradients
+    more often on some images than on others.
     """
     moved, own = (_Tried.of(_check(table, TWINS, cell)) for cell in ("moved", "attack"))
+    own = _Tried(own.attacked, own.attacked & broken(table[counted(table, headline)]))
     if min(len(moved.attacked), len(own.attacked)) < TWIN:
         given = f"{len(own.attacked)} and {len(moved.attacked)}"
         return open_question(TWINS, f"needs {TWIN} attacked images and as many moved ones, not {given}")

@@ -259,6 +259,17 @@ def test_twins(moved: int, right: int, fired: bool | None) -> None:
     assert flag("twins", table(own, twin))["fired"] is fired
 
 
+@pytest.mark.parametrize(("others", "fired"), [(0, True), (5, True), (80, False)])
+def test_images_that_other_attacks_broke_are_not_memorised(others: int, fired: bool) -> None:
+    """One search leaves 150 of 200 images, and 70 of the moved ones; the attacks of the grid break some of the 150 too."""
+    own = rows("apgd", set(range(50)), given=set(range(200)), check="twins")
+    twin = rows("apgd", set(range(130)), given=set(range(200)), check="twins", cell="moved")
+    grid = rows("adaptive", set(range(100, 100 + others)))
+    found = flag("twins", table(grid, own, twin))
+    assert found["fired"] is fired
+    assert found["evidence"]["own"] == pytest.approx((150 - others) / 200)
+
+
 def test_inconsistent_loss() -> None:
     generator = np.random.default_rng(0)
     pgd = rows("pgd(steps=40)", set(range(250)))
