@@ -96,6 +96,9 @@ def _fell(line: Line) -> str:
     return _text.MISSING if test is None or test.fell is None else f"{test.fell} of {test.known_broken}"
 
 
+ORDERS = tuple(each.key for each in _columns())
+
+
 def section(board: Board, place: int, selftests: Mapping[str, Selftest]) -> Markup | None:
     """The attacks on a board's systems; None where its records hold none."""
     found = lines(board, selftests)

@@ -28,6 +28,7 @@ _HEADS = (
     ("tpr_at_5", "Detected", "%, at 5 % false", True),
     ("robust", "Robust", "% under attack", True),
 )
+ORDERS = tuple(key for key, *_ in _HEADS)
 _AREAS = ("auroc", "aupr")
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from string import Template
@@ -27,8 +27,9 @@ from leaderboard.rows import Board, Row, Setting
 PAGE = "leaderboard.html"
 SYSTEMS = "systems"
 SHOWN = 200  # rows of a board at first, and with every "show more"
-MOST = 1_000  # rows of all boards that show without script
+MOST = 500  # rows of all boards that show without script
 ROOM = 4_500_000  # characters of the page
+VIEWED = 500_000  # characters of all sections but the rankings that show without script
 _SCRIPTS = ("data.js", "state.js", "ranking.js", "compare.js", "inputs.js", "download.js", "main.js")
 _VIEWS = {
     "ranking": "Ranking",
@@ -56,8 +57,8 @@ def site(
 ) -> dict[str, str]:
     """The page and what lies beside it, as texts by name.
 
-    Its first rows show without script. The other rows, details and outcomes wait in it, packed; details beyond `room`
-    characters become files of their own, loaded when their row is opened. selftests: of attacks, by their labels.
+    Its first rows and sections show without script. The others, details and outcomes wait in it, packed; details beyond
+    `room` characters become files of their own, loaded when their row is opened. selftests: of attacks, by their labels.
     pictures: where the pictures of every input lie, by the ids of records; pasts: what records said before.
     reports: of papers, Markdown by name.
     """
@@ -65,7 +66,7 @@ def site(
     shapes = [_row.Shape.of(board) for board in boards]
     systems = list(_systems(boards))
     first, rest = _split(systems)
-    sections = list(_sections(shapes, first, selftests or {}))
+    sections, held = _held(_sections(shapes, first, selftests or {}))
     papers = dict(reports or {})
     if told := _papers.section(papers):
         sections.append(("papers", told))
@@ -84,8 +85,10 @@ def site(
         "reports": {name: packed(_papers.rendered(text)) for name, text in papers.items()},
         "held": [system.number for system in rest],
         "rows": packed("\n".join(_drawn(shapes[s.board], s).replace("\n", "&#10;") for s in rest)),
+        "sections": held,
+        "orders": [*_attacks.ORDERS, *_foreign.ORDERS],
     }
-    left = room - sum(map(len, parts.values())) - sum(len(str(value)) for value in data.values())
+    left = room - sum(map(len, parts.values())) - len(script_json(data))
     inside: dict[int, str] = {}
     beside: dict[str, str] = {}
     for system in systems:
@@ -108,6 +111,16 @@ class _System:
     board: int
     row: Row
     id: str
+
+
+@dataclass(frozen=True)
+class _Section:
+    """A section of the page, its view, and the place of its board; one that stays does not wait packed."""
+
+    view: str
+    place: int
+    text: Markup
+    stays: bool = False
 
 
 def _systems(boards: Sequence[Board]) -> Iterator[_System]:
@@ -189,18 +202,33 @@ def _summary(boards: Sequence[Board]) -> Markup:
 
 def _sections(
     shapes: Sequence[_row.Shape], first: Mapping[int, Sequence[_System]], selftests: Mapping[str, Selftest]
-) -> Iterator[tuple[str, Markup]]:
-    """The page's sections, each with the view that it belongs to."""
+) -> Iterator[_Section]:
+    """The page's sections."""
     for place, shape in enumerate(shapes):
         board = shape.board
-        found = {
-            "ranking": joined([_board(shape, place, first.get(place, [])), _plots.section(board, place)]),
-            "attacks": _attacks.section(board, place, selftests),
-            "foreign": _foreign.section(board, place),
-            "risks": _risks.section(board, place),
-            "similarity": _similarity.section(board, place, [each.board for each in shapes]),
-        }
-        yield from ((view, text) for view, text in found.items() if text)
+        yield _Section("ranking", place, _board(shape, place, first.get(place, [])), stays=True)
+        found = [
+            ("ranking", _plots.section(board, place)),
+            ("attacks", _attacks.section(board, place, selftests)),
+            ("foreign", _foreign.section(board, place)),
+            ("risks", _risks.section(board, place)),
+            ("similarity", _similarity.section(board, place, [each.board for each in shapes])),
+        ]
+        yield from (_Section(view, place, text) for view, text in found if text)
+
+
+def _held(sections: Iterable[_Section]) -> tuple[list[tuple[str, Markup]], list[str]]:
+    """The sections with their views, and those that wait packed: in their place is one that names their number."""
+    shown, held, left = list[tuple[str, Markup]](), list[str](), VIEWED
+    for each in sections:
+        left -= 0 if each.stays else len(each.text)
+        if each.stays or left >= 0:
+            shown.append((each.view, each.text))
+        else:
+            named = element("section", class_="held", data_of=each.place, data_view=each.view, data_held=len(held))
+            shown.append((each.view, named))
+            held.append(packed(each.text))
+    return shown, held
 
 
 def _tabs(sections: Sequence[tuple[str, Markup]]) -> Markup:

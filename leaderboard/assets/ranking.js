@@ -6,6 +6,21 @@ const TITLE = document.title;
 const nothing = element("p", { class: "empty nothing", hidden: true }, document.createTextNode(""), element("button", { type: "button", class: "clear", onclick: () => form.reset() }, "Reset the filters"));
 single.after(nothing);
 
+// Sections that wait packed are made when the reader comes near them.
+const ORDERED = "table.attacktable.sortable";
+const nearby = new IntersectionObserver((seen) => seen.filter((each) => each.isIntersecting).forEach((each) => make(each.target)), { rootMargin: "1200px" });
+for (const part of document.querySelectorAll("section[data-held]")) nearby.observe(part);
+
+async function make(part) {
+  nearby.unobserve(part);
+  const template = document.createElement("template");
+  template.innerHTML = await unpacked(packed.sections[Number(part.dataset.held)]);
+  const made = template.content.firstElementChild;
+  made.hidden = part.hidden;
+  made.querySelectorAll(ORDERED).forEach(arrange);
+  part.replaceWith(made);
+}
+
 function order(a, b) {
   const x = a.sort[state.sort], y = b.sort[state.sort];
   const missingX = x === null || x === undefined, missingY = y === null || y === undefined;
@@ -73,7 +88,7 @@ function show() {
     else head.removeAttribute("aria-sort");
   }
   tellNothing(kept.length, alone);
-  attackTables.forEach(arrange);
+  document.querySelectorAll(ORDERED).forEach(arrange);
   showSystem();
   showComparison();
   for (const button of tabs ? tabs.children : []) {

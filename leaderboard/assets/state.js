@@ -3,7 +3,6 @@
 const form = document.querySelector("form.filters");
 const tabs = document.querySelector("nav.tabs");
 const sections = [...document.querySelectorAll("section[data-board]")];
-const attackTables = [...document.querySelectorAll("table.attacktable.sortable")];
 const descendingFirst = new Map();
 const limits = sections.map(() => packed.shown);
 const views = tabs ? [...tabs.querySelectorAll("button")].map((button) => button.dataset.viewOf) : [];
@@ -41,9 +40,9 @@ function read() {
   state.sort = sort && descendingFirst.has(sort) ? sort : "rank";
   state.descending = parts.has("order") ? parts.get("order") === "down" : beginsDescending(state.sort);
   const [attacks, way] = (parts.get("attacks") || "").split(" ");
-  const known = attackTables.some((table) => [...table.tHead.rows[0].cells].some((head) => head.dataset.order === attacks));
+  const known = packed.orders.includes(attacks);
   Object.assign(state, { attacks: known ? attacks : "", attacksDescending: way === "down" });
-  state.view = views.includes(parts.get("view")) ? parts.get("view") : known ? "attacks" : "ranking";
+  state.view = views.includes(parts.get("view")) ? parts.get("view") : known && views.includes("attacks") ? "attacks" : "ranking";
   state.open = new Set(list("open"));
   const ids = new Set(rows.map((row) => row.id));
   state.compare = [...new Set(list("compare"))].filter((id) => ids.has(id)).slice(0, MOST_COMPARED);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import html
+import importlib
 import importlib.util
 import io
 from contextlib import contextmanager
@@ -356,6 +357,30 @@ def test_a_report_of_a_paper_opens_on_the_page(browser, made, tmp_path):
     assert all_of(browser, ".report a") == []
     assert "[picture: y]" in all_of(browser, ".report")[0].text
     assert browser.get_log("browser") == []
+
+
+def test_sections_that_wait_are_made_when_the_reader_comes_near(browser, made, url, tmp_path, monkeypatch):
+    """With room for no section they wait packed: what shows is the same, and only what is near is made."""
+
+    def seen(address):
+        browser.get("about:blank")
+        browser.get(f"{address}#view=attacks&attacks=success+down")
+        ready(browser)
+        browser.execute_async_script(
+            "const done = arguments[0]; const wait = () =>"
+            "document.querySelector('[data-view=attacks]:not([data-held]) tbody') ? done() : setTimeout(wait, 5); wait()"
+        )
+        return attack_lines(browser, "[data-value]")
+
+    known = seen(url)
+    monkeypatch.setattr(importlib.import_module("leaderboard.html"), "VIEWED", 0)
+    packed = build([*made.store(), made.system(EVIL, robust=0.4)], tmp_path)[0]
+    assert packed.stat().st_size < Path(url.removeprefix("file://")).stat().st_size
+    assert seen(packed.as_uri()) == known != []
+    assert all_of(browser, "section[data-held]")  # of other views, and those far below
+    open_view(browser, "ranking")
+    assert len(all_of(browser, "[data-board] tbody tr.system")) > 0
+    assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
 def compared(page):
