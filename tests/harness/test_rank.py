@@ -286,7 +286,14 @@ def evaluated(value: float, halves: dict[float, float], *, roles: tuple[str, ...
 
 @pytest.mark.parametrize(
     ("own", "classifier", "fired"),
-    [(0.6, {0.1: 0.5}, True), (0.52, {0.1: 0.5}, False), (0.6, {0.1: 0.7}, False), (0.6, {0.2: 0.5}, None)],
+    [
+        (0.6, {0.1: 0.5}, True),
+        (0.52, {0.1: 0.5}, False),
+        (0.6, {0.1: 0.7}, False),
+        (0.6, {0.2: 0.5}, None),
+        (0.999, {0.1: 0.985}, False),  # told apart by the intervals, but by less than two points
+        (0.54, {0.1: 0.51}, False),  # by three points, but not by the intervals
+    ],
 )
 def test_a_detector_above_every_classifier_at_half_of_epsilon(
     own: float, classifier: dict[float, float], fired: bool | None
@@ -322,6 +329,24 @@ def test_groups_are_ranked_apart_and_records_without_value_left_out() -> None:
     assert {(p.record["defense"], p.rank, p.tied) for p in order} == {("a", 1, False), ("other", 1, False)}
     assert group(record("a", [1.0])) != group(other)
     assert ranked([]) == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"suite": "other"},
+        {"size": "dev"},
+        {"dataset": "cifar10"},
+        {"victim": "cnn"},
+        {"seed": 1},
+        {"headline": {"norm": "l2", "epsilon": 0.2, "knowledge": "adaptive"}},
+        {"headline": {"norm": "linf", "epsilon": 0.1, "knowledge": "adaptive"}},
+        {"headline": {"norm": "linf", "epsilon": 0.2, "knowledge": "oblivious"}},
+    ],
+)
+def test_only_one_threat_one_victim_and_the_same_inputs_are_compared(changes: dict[str, Any]) -> None:
+    other = record("other", [0.0] * 50, **changes)
+    assert [place.rank for place in ranked([record("a", [1.0] * 50), other])] == [1, 1]
 
 
 def test_inputs_are_paired_by_index() -> None:
