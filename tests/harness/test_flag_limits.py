@@ -85,7 +85,7 @@ def test_twins_need_half_and_chance_ruled_out(own: int, moved: int, fired: bool)
         for held, cell in ((own, "attack"), (moved, "moved"))
     ]
     found = checks.twins(table(*parts), HEADLINE)
-    counts = [[moved, 40 - moved], [own, 40 - own]]
+    counts = np.array([[moved, 40 - moved], [own, 40 - own]])
     p = stats.fisher_exact(counts, alternative="less").pvalue
     assert found.evidence["p"] == pytest.approx(p)
     assert found.fired is fired
@@ -133,3 +133,31 @@ def test_harmless_noise_is_accepted_nine_times_in_ten(accepted: int, fired: bool
     shift = seen("", set(), 1000, cell="shift uniform_noise").assign(accepted=np.arange(1000) < accepted)
     made = table(seen("pgd", set(), 1000), shift)
     assert rejection.rejects_noise(made, "uniform_noise").fired is fired
+
+
+def clean(rejected: int, *, n: int, calibrated: int) -> pd.DataFrame:
+    """The clean outcomes of a detector at a nominal 1 %."""
+    made = pd.DataFrame({"cell": "clean", "index": np.arange(n), "draw": 0, "accepted": np.arange(n) >= rejected})
+    made.attrs = {"rejects": True, "rate": 0.01, "calibrated": calibrated}
+    return made
+
+
+def test_a_threshold_is_off_below_one_in_a_thousand() -> None:
+    """The first count of each side whose two-sided p, beta-binomial with 50 of 5,000 above the threshold, is below .001."""
+    chance = stats.betabinom(1000, 50, 4951)
+    counts = np.arange(1001)
+    p = 2 * np.minimum(chance.cdf(counts), chance.sf(counts - 1))
+    unlikely = set(counts[p < 0.001].tolist())
+    most = min(count for count in unlikely if count > 10)
+    for count in (0, 1, 5, 10, most - 1, most):
+        fired = rejection.threshold_off(clean(count, n=1000, calibrated=5000)).fired
+        half = stats.binomtest(count, 1000).proportion_ci(0.95, method="wilson").high < 0.005
+        assert fired is bool(count in unlikely or half)
+
+
+@pytest.mark.parametrize(("rejected", "fired"), [(0, True), (2, False)])
+def test_a_threshold_is_off_below_half_of_the_rate(rejected: int, fired: bool) -> None:
+    """With 100 calibration inputs no count is unlikely; none of 1,000 rejected is below half of 1 % all the same."""
+    found = rejection.threshold_off(clean(rejected, n=1000, calibrated=100))
+    assert found.evidence["p"] > 0.001
+    assert found.fired is fired
