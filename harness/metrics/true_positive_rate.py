@@ -8,8 +8,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from harness.metrics._roc import margins
-from harness.rank import wilson
+from harness.metrics._roc import curve, margins
 from harness.types import Interval, Threat
 
 
@@ -22,10 +21,13 @@ class TruePositiveRate:
     higher_is_better: ClassVar[bool] = True
 
     def __call__(self, outcomes: pd.DataFrame, headline: Threat) -> Interval | None:
-        """None for systems that never reject, or where fewer than ten inputs are misclassified."""
+        """None for systems that never reject, or where fewer than ten inputs are misclassified.
+
+        The threshold is the lowest that rejects no larger share of the clean inputs, as in the curve.
+        """
         found = margins(outcomes, headline)
         if found is None:
             return None
         clean = outcomes[outcomes["cell"] == "clean"]["margin"].to_numpy(dtype=float)
-        threshold = float(np.quantile(clean, 1 - self.rate, method="higher"))
-        return wilson(float((found[1] > threshold).sum()), len(found[1]))
+        points = curve(clean, found[1], np.array([self.rate]))
+        return Interval(points[0]["tpr"], points[0]["low"], points[0]["high"]) if points else None
