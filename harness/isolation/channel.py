@@ -22,6 +22,7 @@ _ALIGNED = 64
 _START = 1 << 22
 HEADER = 1 << 20  # bytes of a header, at most
 _MOST = 1024  # tensors of a message
+_DIMENSIONS, _LONGEST = 16, 1 << 40  # of a tensor
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
@@ -121,15 +122,18 @@ class Channel:
         return header, tensors
 
     def _tensor(self, name: str, shape: list[int], start: int) -> Tensor:
-        if name not in DTYPES or not all(isinstance(n, int) and n >= 0 for n in [start, *shape]):
-            raise ValueError(f"a message with a tensor of {name}, {shape}")
+        if name not in DTYPES or len(shape) > _DIMENSIONS or not all(_sound(n) for n in [start, *shape]):
+            raise ValueError(f"a message with a tensor of {str(name)[:20]}, {str(shape)[:80]}")
         count = 1
         for n in shape:
             count *= n
         if not count:
             return torch.empty(shape, dtype=DTYPES[name])
         size = count * torch.empty((), dtype=DTYPES[name]).element_size()
-        return _view(self.incoming.reach(start + size, grow=False), name, shape, start).clone()
+        memory = self.incoming.reach(start + size, grow=False)
+        if name == "bool":  # any other byte than 0 and 1 makes torch count one way and index another
+            return _view(memory, "uint8", shape, start).clone() != 0
+        return _view(memory, name, shape, start).clone()
 
     def _exactly(self, number: int) -> bytes:
         parts = []
@@ -150,6 +154,10 @@ class Channel:
         self.link.close()
         self.outgoing.close()
         self.incoming.close()
+
+
+def _sound(number: Any) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= _LONGEST
 
 
 def _view(memory: memoryview, name: str, shape: list[int], start: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harness.isolation.codec import pack, unpack
-from harness.isolation.errors import SubmissionError
+from harness.isolation.errors import SubmissionError, printable
 from harness.isolation.functions import Number, Remote, RemoteDraws
 from harness.rewritten import Smooth, Unrolled, Watch
 
@@ -66,7 +66,9 @@ class Endpoint:
             if "ask" in message:
                 self.serve(message, found)
             elif "error" in message:
-                raise SubmissionError(str(message["error"])[:2000], str(message.get("trace", ""))[:4000])
+                raise SubmissionError(
+                    printable(str(message["error"])[:2000]), printable(str(message.get("trace", ""))[:4000])
+                )
             elif "answer" in message:
                 return message, found
             else:

@@ -39,6 +39,11 @@ class SubmissionError(RuntimeError):
         self.trace = trace
 
 
+def printable(text: str) -> str:
+    """A stranger's text as a terminal may show it: no control characters but ends of lines and tabulators."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 ENDINGS = {kind.__name__: kind.verdict for kind in (Rejected, TimedOut, OverMemory, Died)}
 
 

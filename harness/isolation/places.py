@@ -64,13 +64,14 @@ def readable(isolation: Isolation) -> list[str]:
 
 
 def hidden_places(paths: Sequence[str], closed: Sequence[str]) -> list[str]:
-    """What lies below readable paths and may not be read: closed folders, and labels among the libraries.
+    """What lies below readable paths and may not be read: closed folders, and labels among the libraries and our own files.
 
-    Scikit-learn's digits are one of our data sets.
+    Scikit-learn's digits are one of our data sets; the reference results tell the class of every official input.
     """
     found = importlib.util.find_spec("sklearn")
     libraries = found.submodule_search_locations or [] if found else []
-    places = [*closed, *(os.path.join(place, "datasets", "data") for place in libraries)]
+    references = str(registry.root() / "harness" / "reference")
+    places = [*closed, references, *(os.path.join(place, "datasets", "data") for place in libraries)]
     real = [os.path.realpath(path) for path in paths]
     return [
         place

@@ -21,6 +21,14 @@ def below(process: int) -> list[int]:
     return found
 
 
+def threads(pid: int) -> int:
+    """Threads of a process; 0 where there is none."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return 0
+
+
 def memory(pid: int) -> int:
     """Resident memory less what is mapped from files, in bytes."""
     try:

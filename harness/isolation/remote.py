@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from harness import registry
@@ -17,6 +16,7 @@ from harness.isolation.errors import Rejected
 from harness.isolation.functions import Remote
 from harness.isolation.policy import Isolation
 from harness.isolation.sandbox import Child, sandbox_for
+from harness.isolation.witness import Comparison, Witness, Witnessed
 from harness.plan import Fitted, Pipeline, states_of
 from harness.system import ContractError
 from harness.types import Spec, Split, State
@@ -26,12 +26,13 @@ class Session:
     """A child of its own for one task."""
 
     def __init__(self, isolation: Isolation, device: str, state: Callable[[Fitted], State], closed: list[str]) -> None:
-        self.isolation, self.device, self.state = isolation, device, state
+        self.isolation, self.device, self.state, self.closed = isolation, device, state, closed
         self.sandbox = sandbox_for(isolation, device, closed)
         self.child: Child = self.sandbox.child()
         self.endpoint = Endpoint(self.child, device=device)
         self.given: set[str] = set()
         self.witness = Witness()
+        self.loads: dict[int, Callable[[Session], Any]] = {}  # how each function was loaded, by its number
         self.layers: list[str] = self.ask("layers")
 
     def ask(self, name: str, /, *arguments: Any, seconds: float | None = None) -> Any:
@@ -64,17 +65,18 @@ class Session:
     def defense(self, part: Fitted, pipeline: Pipeline) -> Callable[..., Tensor]:
         """A purifier or detector, loaded there."""
         self.give(part, *_parts(pipeline))
-        return self._function(self.ask("defense", part, pipeline), part)
+        return self._function(self.ask("defense", part, pipeline), part, lambda anew: anew.defense(part, pipeline))
 
     def classifier(self, pipeline: Pipeline) -> Callable[..., Tensor]:
         """A pipeline's classifier, loaded there."""
         self.give(*_parts(pipeline))
-        return self._function(self.ask("classifier", pipeline), pipeline.classifier)
+        load = self.ask("classifier", pipeline)
+        return self._function(load, pipeline.classifier, lambda anew: anew.classifier(pipeline))
 
     def network(self, part: Fitted) -> Callable[..., Tensor]:
         """A victim, loaded there."""
         self.give(part)
-        return self._function(self.ask("network", part), part)
+        return self._function(self.ask("network", part), part, lambda anew: anew.network(part))
 
     def describe(self, spec: Spec) -> Mapping[str, Any]:
         """What the contract asks of a part's class."""
@@ -91,18 +93,35 @@ class Session:
         """Seconds of the processor so far."""
         return self.child.processor()
 
-    def _function(self, found: Any, part: Fitted) -> Callable[..., Tensor]:
+    def _function(self, found: Any, part: Fitted, load: Callable[[Session], Any]) -> Callable[..., Tensor]:
         if not isinstance(found, Remote):
             raise ContractError(f"{part.spec.name}: load gives {type(found).__name__}; expected a callable")
+        self.loads[found.number] = load
         return Witnessed(found, self.witness)
 
     def end(self) -> None:
-        """Ask once more what was asked before, say farewell, end the child; raises what went wrong."""
+        """Ask once more what was asked before, say farewell, end the child, ask another; raises what went wrong."""
         try:
             self.witness.ask_again()
+            comparisons = self.witness.comparisons()
             self.ask("farewell")
         finally:
             self.child.close()
+        if comparisons:
+            self._elsewhere(comparisons)
+
+    def _elsewhere(self, comparisons: Sequence[Comparison]) -> None:
+        """Compare with a child that was asked nothing."""
+        other = Session(self.isolation, self.device, self.state, self.closed)
+        try:
+            made: dict[int, Any] = {}
+            for comparison in comparisons:
+                number = comparison.question.function.number
+                if number not in made:
+                    made[number] = self.loads[number](other).remote
+                comparison.compare(made[number])
+        finally:
+            other.abandon()
 
     def abandon(self) -> None:
         """End the child whatever it does."""
@@ -133,62 +152,6 @@ class Attack:
         if name in constants:
             return constants[name]
         raise AttributeError(f"the attack has no {name}")
-
-
-class Witness:
-    """Remembers a few questions with their answers, and asks them again when they are not expected."""
-
-    MOST = 4  # questions that are remembered
-
-    def __init__(self) -> None:
-        self.kept: list[tuple[Remote, tuple[Any, ...], Tensor]] = []
-        self.asked = 0
-
-    def saw(self, function: Remote, arguments: tuple[Any, ...], answer: Any) -> None:
-        """An answer was given; now and then, more and more rarely, an earlier question is asked again."""
-        if not isinstance(answer, Tensor) or not len(answer) or function.method or function.mode:
-            return
-        self.asked += 1
-        if len(self.kept) < self.MOST and self.asked & (self.asked - 1) == 0:
-            kept = tuple(a.detach().clone() if isinstance(a, Tensor) else a for a in arguments)
-            self.kept.append((function, kept, answer.detach().clone()))
-        elif self.asked & (self.asked - 1) == 0 and self.kept:
-            for place in {0, int.from_bytes(os.urandom(2), "little") % len(self.kept)}:
-                self._again(place)
-
-    def ask_again(self) -> None:
-        """Ask everything that is remembered again."""
-        for place in range(len(self.kept)):
-            self._again(place)
-
-    @torch.no_grad()
-    def _again(self, place: int) -> None:
-        function, arguments, before = self.kept[place]
-        now = function(*arguments)
-        if not isinstance(now, Tensor) or now.shape != before.shape:
-            raise Rejected("dishonesty: the same question gets an answer of another shape when it is asked again")
-        one, two = before.reshape(len(before), -1).double(), now.reshape(len(before), -1).double()
-        scale = max(float(one[torch.isfinite(one)].abs().mean().nan_to_num(0.0)), 1e-6)
-        broken = ~torch.isclose(one, two, rtol=1e-3, atol=1e-3 * scale, equal_nan=True).all(1)
-        if bool(broken.any()):
-            raise Rejected(
-                f"dishonesty: {int(broken.sum())} of {len(before)} answers are others when the same batch is asked again"
-            )
-
-
-class Witnessed:
-    """A function on the other side whose answers are remembered now and then."""
-
-    def __init__(self, remote: Remote, witness: Witness) -> None:
-        self.remote, self.witness = remote, witness
-
-    def __call__(self, *arguments: Any) -> Tensor:
-        answer: Tensor = self.remote(*arguments)
-        self.witness.saw(self.remote, arguments, answer)
-        return answer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__["remote"], name)
 
 
 def _parts(pipeline: Pipeline) -> Iterator[Fitted]:

@@ -24,15 +24,16 @@ from torch import Tensor
 
 from harness import registry
 from harness.isolation.channel import Arena, Channel, Closed
-from harness.isolation.errors import Died, OverMemory, Rejected, TimedOut
+from harness.isolation.errors import Died, OverMemory, Rejected, TimedOut, printable
 from harness.isolation.places import DEVICES, PROCESS, carved, environment, hidden_places, readable, wrapped
 from harness.isolation.policy import Isolation
-from harness.isolation.processes import below, memory, seconds
+from harness.isolation.processes import below, memory, seconds, threads
 from harness.isolation.rules import RULE
 
 MODES = ("bubblewrap", "process")
 START = 120.0  # seconds until the nursery has imported torch
 _TAIL = 4096  # bytes of output that are kept
+_THREADS = 256  # of all its processes
 
 
 class Sandbox:
@@ -112,7 +113,7 @@ class Sandbox:
     def tail(self) -> str:
         """The last lines of output."""
         time.sleep(0.02)  # the thread reads on
-        return b"\n".join(self.output).decode(errors="replace")[-_TAIL:].strip()
+        return printable(b"\n".join(self.output).decode(errors="replace")[-_TAIL:].strip())
 
     def _told(self) -> dict[str, Any] | None:
         content = self.control.recv(4096)
@@ -180,10 +181,8 @@ class Child:
         self.sandbox, self.channel = sandbox, channel
         self.seconds = sandbox.limits.answer
         self.dead: BaseException | None = None
-        self.deadlines: list[
-            tuple[float, float]
-        ] = []  # of the questions that wait for an answer: when, and after how long
-        self.looked = 0.0
+        self.deadlines: list[tuple[float, float]] = []  # of the questions that wait: when, and after how long
+        self.looked, self.own = 0.0, memory(os.getpid())
         channel.link.settimeout(sandbox.limits.answer)
         channel.wait = self._wait
         self.started = sandbox.processor()
@@ -239,6 +238,10 @@ class Child:
             self.looked, pause = now, min(0.1, 2 * pause)
             if sandbox.resident() > limits.memory * (1 << 30):
                 self._fail(OverMemory(self._memory()))
+            if memory(os.getpid()) - self.own > limits.memory * (1 << 30):
+                self._fail(OverMemory(f"makes the harness hold more than {limits.memory:g} GiB for it"))
+            if sum(map(threads, below(sandbox.process.pid))) > _THREADS:
+                self._fail(Rejected(f"starts more than {_THREADS} threads"))
             if sandbox.printed > limits.output * (1 << 20):
                 self._fail(Died(f"prints more than {limits.output:g} MiB"))
             if sandbox.isolation.mode != "bubblewrap" and sandbox.written() > limits.files * (1 << 20):
@@ -253,7 +256,7 @@ class Child:
         status = self.sandbox.end(kill=True)
         tail = self.sandbox.tail()
         if self.sandbox.rules:
-            ending = Rejected(self.sandbox.rules[0])
+            ending = Rejected(printable(self.sandbox.rules[0]))
         elif ending is None and status in (-signal.SIGXCPU,):
             ending = TimedOut(f"takes more than {self.sandbox.limits.processor:g} s of the processor")
         elif ending is None:
