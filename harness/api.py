@@ -98,12 +98,12 @@ def read_grid(
 def plan_of(grid: Grid) -> Plan:
     """The tasks of a grid and of the cells that its flags need."""
     from harness import grid as grids
-    from harness import plan, validity
+    from harness import schedule, validity
 
     cells = list(grids.cells(grid))
     systems = dict.fromkeys(cell.system for cell in cells if isinstance(cell, grids.Cell))
     extra = [cell for system in systems for cell in validity.cells(grid, system)]
-    return plan.tasks(grid, [*cells, *extra])
+    return schedule.tasks(grid, [*cells, *extra])
 
 
 def run(

@@ -14,13 +14,13 @@ from typing import Any
 
 import yaml
 
-from harness import api, execute, plan, record
+from harness import api, execute, record, schedule
 from harness import grid as grids
 from harness.binarisation import NORMS, binarise
 from harness.data import Data, key_of, some_rows
 from harness.loading import Loader
 from harness.neighbours import detecting, sought
-from harness.plan import Fitted, Plan
+from harness.plan import Fitted, Plan, fitted
 from harness.rank import robustness, wilson
 from harness.spec import label, number, parse, with_victim
 from harness.store import Store
@@ -154,10 +154,10 @@ class _Stage:
         if refused:
             raise ValueError(f"{label(attack)} cannot be tested: {refused[0]}")
         wanted = [cell for cell in cells if isinstance(cell, grids.Cell) and _needed(cell, attack, broken=broken)]
-        made = plan.tasks(grid, wanted)
+        made = schedule.tasks(grid, wanted)
         row = next(iter(made.pipelines))
-        fitted = plan.fitted(made, with_victim(attack, row.victim), row.dataset)
-        return cls(grid, made, fitted, row, Loader(Store(Path())))
+        part = fitted(made, with_victim(attack, row.victim), row.dataset)
+        return cls(grid, made, part, row, Loader(Store(Path())))
 
     def run(self, store: Store, device: str, executor: str) -> None:
         """Do what is planned; raises RuntimeError with the error of a task that failed before any attack."""
