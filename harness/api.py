@@ -86,12 +86,12 @@ def read_grid(
     grid: str | Mapping[str, Any] | Grid, *, size: str | None = None, changes: Mapping[str, Any] | None = None
 ) -> Grid:
     """A Grid from a shipped name, a YAML file or plain data."""
-    from harness import grid as grids
+    from harness import reading
 
     if isinstance(grid, str):
-        return grids.read(grid, size=size, changes=changes)
+        return reading.read(grid, size=size, changes=changes)
     if isinstance(grid, Mapping):
-        return grids.from_mapping({"name": "grid", **grid}, size=size, changes=changes)
+        return reading.from_mapping({"name": "grid", **grid}, size=size, changes=changes)
     return grid
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from harness import grid as grids
-from harness.grid import Cell, from_mapping
+from harness import reading
+from harness.grid import Cell
+from harness.reading import from_mapping
 from harness.types import Skip, Threat
 
 BASE: dict[str, Any] = {
@@ -32,7 +34,7 @@ def test_shipped_grids_can_be_read(name: str, size: str | None, monkeypatch: pyt
     monkeypatch.setattr(grids, "_available", lambda lines: True)  # nothing is downloaded
     if name == "fashion" and size not in (None, "official"):
         size = None
-    read = grids.read(name, size=size)
+    read = reading.read(name, size=size)
     assert [cell for cell in grids.cells(read) if isinstance(cell, Cell)]
     assert read.headline.norm == "linf"
 
@@ -99,23 +101,23 @@ def test_bad_files(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
     path.write_text("name: g\ndatasets: [digits\nvictims: [mlp]\n")
     with pytest.raises(ValueError, match=r"grid\.yaml, line \d: "):
-        grids.read(str(path))
+        reading.read(str(path))
     path.write_text("a: b: c\n")
     with pytest.raises(ValueError, match=r"grid\.yaml, line 1: "):
-        grids.read(str(path))
+        reading.read(str(path))
     path.write_text("")
     with pytest.raises(ValueError, match="a grid is a mapping"):
-        grids.read(str(path))
+        reading.read(str(path))
     path.write_bytes(b"name: \x00\n")
     with pytest.raises(ValueError, match=r"grid\.yaml"):
-        grids.read(str(path))
+        reading.read(str(path))
     path.write_bytes(b"name: \xff\xfe\n")
     with pytest.raises(ValueError, match=r"grid\.yaml"):
-        grids.read(str(path))
+        reading.read(str(path))
     with pytest.raises(FileNotFoundError, match=r"no grid file .*none\.yaml \(looked from"):
-        grids.read(str(tmp_path / "none.yaml"))
+        reading.read(str(tmp_path / "none.yaml"))
     with pytest.raises(ValueError, match="unknown grid 'quik': did you mean quick"):
-        grids.read("quik")
+        reading.read("quik")
     with pytest.raises(ValueError, match="unknown size 'tiny'"):
         from_mapping(BASE, size="tiny")
 

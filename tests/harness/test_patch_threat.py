@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness import api
-from harness.grid import from_mapping
+from harness.reading import from_mapping
 
 GRID: dict[str, Any] = {
     "name": "patches",

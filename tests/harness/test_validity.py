@@ -12,6 +12,7 @@ from scipy import stats
 
 from harness import api, validity
 from harness import grid as grids
+from harness.reading import from_mapping
 from harness.spec import parse
 from harness.types import Threat
 
@@ -372,7 +373,7 @@ BASE: dict[str, Any] = {
 
 
 def extra(**changes: Any) -> list[grids.Cell]:
-    grid = grids.from_mapping({"name": "g", **BASE, **changes})
+    grid = from_mapping({"name": "g", **BASE, **changes})
     (system,) = grids.systems(grid)
     return list(validity.cells(grid, system))
 
