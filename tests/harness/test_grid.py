@@ -31,12 +31,12 @@ def cells(**changes: Any) -> list[Cell | Skip]:
 @pytest.mark.parametrize("name", ["quick", "fashion", "official", "official_cifar"])
 @pytest.mark.parametrize("size", [None, "smoke", "dev", "official"])
 def test_shipped_grids_can_be_read(name: str, size: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(grids, "_available", lambda lines: True)  # nothing is downloaded
+    monkeypatch.setattr(reading, "_available", lambda lines: True)  # nothing is downloaded
     if name == "fashion" and size not in (None, "official"):
         size = None
-    read = reading.read(name, size=size)
-    assert [cell for cell in grids.cells(read) if isinstance(cell, Cell)]
-    assert read.headline.norm == "linf"
+    grid = reading.read(name, size=size)
+    assert [cell for cell in grids.cells(grid) if isinstance(cell, Cell)]
+    assert grid.headline.norm == "linf"
 
 
 @pytest.mark.parametrize(
