@@ -131,6 +131,13 @@ def test_on_a_linear_network_the_steepest_point_of_the_ball_is_the_most_adversar
     assert (neighbour <= most + 1e-4).all()
 
 
+def test_inputs_without_a_neighbour_that_fools_are_left_out():
+    """Features that never change tell no neighbour from the noise: nothing is guaranteed, and nothing asked."""
+    blind = System(Shown(torch.zeros(36, 24)))  # type: ignore[arg-type]
+    found = binarise(blind, inputs(), norm="linf", epsilon=0.2)
+    assert (len(found.data), len(found.neighbour), found.asked) == (0, 0, 12)
+
+
 def test_each_row_has_its_own_read_out_whatever_an_attack_does_with_the_batch():
     case = binarise(shown(bent=True), inputs(), norm="linf", epsilon=0.2)
     x, draws = case.neighbour, case.data.draws

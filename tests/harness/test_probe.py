@@ -128,6 +128,29 @@ def test_repeat_tells_what_changes(network: nn.Module, data: Split) -> None:
     assert margin["halved"] > 0
 
 
+@pytest.mark.parametrize(("share", "changed"), [(0.0002, False), (0.02, True)])
+def test_how_far_answers_may_differ(network: nn.Module, data: Split, share: float, changed: bool) -> None:
+    """In gradient mode all logits are larger by a share of their spread: rounding below a thousandth, else another answer."""
+    with torch.no_grad():
+        logits = network(data.x)
+    spread = float((logits - logits.mean(1, keepdim=True)).abs().mean())
+    moved = probe.repeat(system(lambda x: network(x) + share * spread * torch.is_grad_enabled()), data)
+    assert moved["gradient_mode"] == (60 if changed else 0)
+
+
+def test_a_gradient_that_is_no_number_cannot_be_used(network: nn.Module, data: Split) -> None:
+    """The square root of zero: the value is sound, its slope infinite times zero."""
+    found = probe.gradient(system(lambda x: network(x) + (x[:, 0, :1, 0] * 0).sqrt()), data)
+    assert (found["unusable"], found["classes_unusable"]) == (60, 60)
+
+
+def test_equal_gradients_are_tried_once(network: nn.Module, data: Split) -> None:
+    """What a smooth system's code is rewritten to has the gradient that it has itself."""
+    found = probe.probe(system(network), data, epsilon=0.2)
+    assert found["estimators"] == ["own"]
+    assert found["left_out"] == {"smooth": "the same as own", "unrolled": "the same as own"}
+
+
 def test_a_system_that_changes_after_queries_is_found(network: nn.Module, data: Split) -> None:
     calls = [0]
 

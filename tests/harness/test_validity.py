@@ -416,6 +416,23 @@ def test_a_system_that_may_reject_is_searched_with_several_weights_at_twice_epsi
     assert {a.epsilons for a in tried} == {(0.4,)}
 
 
+def test_what_each_check_is_given() -> None:
+    """Doubled steps: what no attack of the grid broke. Twice epsilon: what one of them broke. Others: what is right."""
+    given = {cell.check.flag: cell.check for cell in extra(scrutiny="full", attacks=["pgd", "fgsm"]) if cell.check}
+    listed = {("pgd", "oblivious"), ("pgd", "adaptive"), ("fgsm", "oblivious"), ("fgsm", "adaptive")}
+
+    def names(side: Any) -> set[tuple[str, str]]:
+        return {(a.attack.name, a.knowledge) for a in side}
+
+    converged, monotone = given["not-converged"], given["not-monotone-in-epsilon"]
+    assert (names(converged.only), names(converged.after), converged.most) == (set(), listed, 200)
+    assert (names(monotone.only), names(monotone.after), monotone.most) == (listed, set(), 100)
+    assert monotone.epsilon == 0.2
+    whole, twins = given["survives-full-range"], given["twins"]
+    assert (whole.only, whole.after, whole.most) == ((), (), 100)
+    assert (twins.only, twins.after, twins.most) == ((), (), 200)
+
+
 def test_what_is_tried_again() -> None:
     changes: dict[str, Any] = {"scrutiny": "light", "attacks": ["transfer", "pgd", "fgsm"], "defenses": ["bit_depth"]}
     (single, black) = [cell.check for cell in extra(**changes) if cell.check]
