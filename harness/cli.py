@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import api, registry
+from harness.arguments import Parser, nearest
 from harness.progress import say
 
 KINDS = tuple(registry.FOLDERS)
@@ -50,28 +51,35 @@ def _printing_aside() -> Iterator[None]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    common = argparse.ArgumentParser(add_help=False)
+    common = Parser(add_help=False)
     common.add_argument("--home", help="run folder (default: HARNESS_HOME, else ./runs)")
     common.add_argument("--json", action="store_true", help="print one JSON object")
     common.add_argument("--debug", action="store_true", help="show tracebacks")
-    parser = argparse.ArgumentParser(
-        "harness", description="Evaluate adversarial robustness: cross attacks and defenses, judge, record, rank."
+    parser = Parser(
+        "harness",
+        description="Evaluate adversarial robustness: cross attacks and defenses, judge, record, rank.",
+        epilog="begin with: harness run quick; harness new defense my_defense; the ranking: leaderboard --help",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, function: Any, text: str) -> argparse.ArgumentParser:
+    def add(name: str, function: Any, text: str) -> Parser:
         command = commands.add_parser(name, help=text, description=text, parents=[common])
         command.set_defaults(function=function)
         return command
 
     listing = add("list", _list, "list the parts, of one kind or all")
     listing.add_argument("kind", nargs="?", help=", ".join((*KINDS, "grid")))
-    add("show", _show, "show a part: its docstring and parameters").add_argument("part", help="KIND/NAME")
-    add("check", _check, "run the contract tests of a part").add_argument("part", help="KIND/NAME or file.py:Class")
-    add("data", _data, "get a data set and verify it").add_argument("name")
-    for command in (add("run", _run, "run a grid"), add("status", _status, "what of a grid is done, pending, failed")):
+    add("show", _show, "show a part: its docstring and parameters").add_argument("part", help="NAME or KIND/NAME")
+    checked = "a folder, file.py:Class, NAME or KIND/NAME"
+    add("check", _check, "run the contract tests of a part").add_argument("part", help=checked)
+    add("data", _data, "get a data set and verify it").add_argument("name", help="see harness list dataset")
+    run, status = add("run", _run, "run a grid"), add("status", _status, "what of a grid is done, pending, failed")
+    for command in (run, status):
         command.add_argument("grid", help="a shipped grid (harness list grid) or a YAML file")
         _grid_options(command)
+    _run_options_of(run)
+    _run_options_of(status, hidden=True)  # of a run's command line only the first word need be changed
+    run.add_argument("--dry-run", action="store_true", help="print the tasks and stop")
     new = add("new", _new, "begin a submission: a folder with a working defense, its card and its test")
     new.add_argument("kind", choices=("defense",))
     new.add_argument("name", help="such as my_defense; the folder bears it")
@@ -94,20 +102,23 @@ def _parser() -> argparse.ArgumentParser:
     for command in (submit, attack, examples):
         command.add_argument("--grid", default="official", help="the grid that ranks (default: official)")
         _grid_options(command)
+        _run_options_of(command)
     selftest = add("selftest", _selftest, "score an attack: what it finds of what is known to be there")
     selftest.add_argument("attack", help="a name, file.py:Class, or a grid's line such as 'pgd: {steps: 10}'")
-    selftest.add_argument("--dataset", default="digits")
-    selftest.add_argument("--victim", default="cnn", help="a name or a grid's line")
+    selftest.add_argument("--dataset", default="digits", help="a name or a grid's line (default: digits)")
+    selftest.add_argument("--victim", default="cnn", help="a name or a grid's line (default: cnn)")
     selftest.add_argument("--norm", choices=("linf", "l2"), help="default: each of these that the attack has")
     selftest.add_argument("--epsilon", help="of --norm (default: 0.15 in linf, 1 in l2)")
     selftest.add_argument("--inputs", type=int, default=100, metavar="N", help="number of test inputs (default: 100)")
-    selftest.add_argument("--part", action="append", help="binarisation, inverted or broken, only; may be repeated")
-    selftest.add_argument("--device", default="cpu", help="cpu or cuda")
+    selftest.add_argument(
+        "--part", action="append", help="only this: binarisation, inverted or broken; may be repeated"
+    )
+    selftest.add_argument("--device", type=_device, default="cpu", help="cpu or cuda (default: cpu)")
     selftest.add_argument("--executor", choices=("serial", "processes", "ray"), help="as for run")
     add("sync", _sync, "write to MLflow what the records hold and MLflow lacks")
     ui = add("ui", _ui, "open MLflow's UI on the run folder")
-    ui.add_argument("--port", type=int, default=5000)
-    ui.add_argument("--no-browser", action="store_true")
+    ui.add_argument("--port", type=int, default=5000, help="of the server started here (default: 5000)")
+    ui.add_argument("--no-browser", action="store_true", help="print the address only")
     return parser
 
 
@@ -115,19 +126,32 @@ def _grid_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--size", choices=("smoke", "dev", "official"), help="how much of the grid (see its `sizes`)")
     command.add_argument("--set", action="append", default=[], metavar="KEY=YAML", help="replace a key of the grid")
     command.add_argument("--limit", type=int, metavar="N", help="attack at most N inputs")
-    command.add_argument("--device", default="cpu", help="cpu or cuda")
-    command.add_argument(
-        "--executor", choices=("serial", "processes", "ray"), help="default: processes, one a core; serial on a GPU"
-    )
     command.add_argument(
         "--store",
         metavar="URL",
         help="where results stand: a folder or a URL such as s3://bucket/run (else HARNESS_STORE)",
     )
-    command.add_argument("--dry-run", action="store_true", help="print the tasks and stop")
-    command.add_argument(
-        "--no-track", action="store_true", help="do not write to MLflow now (harness sync does it later)"
-    )
+
+
+def _run_options_of(command: argparse.ArgumentParser, *, hidden: bool = False) -> None:
+    """hidden: accepted, for a command line with another word in front, and not told of."""
+
+    def told(text: str) -> str:
+        return argparse.SUPPRESS if hidden else text
+
+    command.add_argument("--device", type=_device, default="cpu", help=told("cpu or cuda (default: cpu)"))
+    executors = ("serial", "processes", "ray")
+    text = told("serial, processes or ray (default: processes, one a core; serial on a GPU)")
+    command.add_argument("--executor", choices=executors, metavar="NAME", help=text)
+    text = told("do not write to MLflow now (harness sync does it later)")
+    command.add_argument("--no-track", action="store_true", help=text)
+
+
+def _device(text: str) -> str:
+    kind, colon, number = text.partition(":")
+    if kind not in ("cpu", "cuda") or (colon and not number.isdecimal()):
+        raise argparse.ArgumentTypeError(f"takes cpu, cuda or cuda:1, not '{text}'")
+    return text
 
 
 def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -143,6 +167,8 @@ def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise ValueError(f"--set {text}: not YAML: {' '.join(str(error).split())}") from None
     if arguments.limit is not None:
+        if arguments.limit < 1:
+            raise ValueError(f"--limit takes a whole number above 0, not {arguments.limit}")
         read = api.read_grid(arguments.grid, size=arguments.size, changes=changes)
         changes["inputs"] = min(arguments.limit, read.inputs)
     return changes
@@ -205,9 +231,7 @@ def _grids() -> list[dict[str, Any]]:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    kind, _, name = arguments.part.partition("/")
-    if kind not in KINDS or not name:
-        raise ValueError(f"give KIND/NAME, such as attack/pgd, not '{arguments.part}'; kinds: {', '.join(KINDS)}")
+    kind, name = _kind_and_name(arguments.part)
     source = registry.locate(kind, name)
     import ast
 
@@ -221,11 +245,28 @@ def _show(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _kind_and_name(part: str) -> tuple[str, str]:
+    """attack, pgd for `attack/pgd`, and for `pgd` alone; raises ValueError with the nearest names."""
+    kind, _, name = part.partition("/")
+    if kind in KINDS and name:
+        return kind, name
+    found = [each for each in KINDS if kind in registry.names(each)]
+    if len(found) == 1:
+        return found[0], part
+    if found:
+        raise ValueError(f"'{part}' may be {' or '.join(f'{each}/{part}' for each in found)}")
+    known = [f"{each}/{known}" for each in KINDS for known in registry.names(each)]
+    near = nearest(part, known if name else [text.partition("/")[2] for text in known])
+    raise ValueError(f"no part is called '{part}'{near or ';'} harness list shows all")
+
+
 def _check(arguments: argparse.Namespace) -> int:
     from harness import check
+    from harness.submission import named
 
+    part = named(arguments.part) if Path(arguments.part).expanduser().is_dir() else arguments.part
     with _printing_aside():
-        findings = check.check(arguments.part)
+        findings = check.check(part)
     if arguments.json:
         print(json.dumps([{"test": f.test, "passed": f.passed, "message": f.message} for f in findings]))
     else:
@@ -256,7 +297,7 @@ def _data(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(answer))
         return 0
-    print(f"{answer['name']} {answer['note']}")
+    print(f"{answer['name']} {answer['note']}".rstrip())
     for part, facts in parts.items():
         print(f"  {part:10} {facts['inputs']:6} inputs, sha256 {str(facts['sha256'])[:16]}…")
     return 0
@@ -285,6 +326,12 @@ def _report(result: api.Result, arguments: argparse.Namespace) -> int:
         f"{progress.total} tasks: {progress.reused} reused, {progress.computed} computed, {len(progress.failed)} failed, "
         f"{progress.seconds:.1f} s"
     )
+    _places(result, arguments)
+    return 1 if progress.failed else 0
+
+
+def _places(result: api.Result, arguments: argparse.Namespace, system: str = "") -> None:
+    """Where the results are to be looked at; system: the id of the one that is meant."""
     if result.tracking_error:
         say(
             f"MLflow: {result.tracking_error}; the run is whole without it: `harness sync` writes later what is missing"
@@ -293,8 +340,7 @@ def _report(result: api.Result, arguments: argparse.Namespace) -> int:
         say(f"MLflow's ranking:  {_program()} ui")
     page = api.home_folder(arguments.home) / "board" / "leaderboard.html"
     if page.is_file():
-        say(f"board:             {page}")
-    return 1 if progress.failed else 0
+        say(f"board:             {page.as_uri() + '#open=' + system if system else page}")
 
 
 def _program() -> str:
@@ -378,6 +424,9 @@ def _submit(arguments: argparse.Namespace) -> int:
         if result is not None:
             _table(result)
         _say_verdict(answer)
+        if result is not None:
+            own = [str(record["id"]) for record in result.records if record["defense"] == answer["name"]]
+            _places(result, arguments, *own[:1])
     return 0 if answer["verdict"] == "scored" else 1
 
 
@@ -457,7 +506,8 @@ def _say_verdict(answer: dict[str, Any]) -> None:
     flags = ", ".join(answer["flags"]) or "none"
     print(
         f"{answer['name']}: scored; rank {answer['rank']} of {answer['of']}, "
-        f"robust accuracy {100 * answer['robust_accuracy']:.1f} %, "
+        f"robust accuracy {100 * answer['robust_accuracy']:.1f} % "
+        f"({100 * answer['robust_low']:.1f}–{100 * answer['robust_high']:.1f}), "
         f"clean {100 * answer['clean_accuracy']:.1f} %, flags: {flags}"
     )
     again = answer.get("confirmation")

@@ -100,8 +100,8 @@ def folder(kind: str) -> str:
 def unknown(given: str, known: list[str], what: str) -> str:
     """The message for an unknown name, with the nearest known ones."""
     near = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}? " if near else ""
-    return f"unknown {what} '{given}': {hint}Known: {', '.join(sorted(known))}"
+    hint = f": did you mean {' or '.join(near)}? Known" if near else "; known"
+    return f"unknown {what} '{given}'{hint}: {', '.join(sorted(known))}"
 
 
 @lru_cache(maxsize=512)
@@ -147,7 +147,11 @@ def _locate_entry_point(kind: str, name: str) -> Source:
             if found is None or found.origin is None:
                 raise UnknownName(f"entry point '{name}' names the module {point.module}, which cannot be found")
             return Source(kind, name, Path(found.origin), point.attr, point.module)
-    raise UnknownName(unknown(name, names(kind), kind) + "; or path/to/file.py:Class")
+    if name and Path(name).expanduser().is_dir():
+        raise UnknownName(f"{kind} '{name}' is a folder; name the file in it, such as {name}/defense.py")
+    others = [other for other in FOLDERS if other != kind and name in names(other)]
+    is_other = f"; '{name}' is a part of the kind {others[0]}" if others else ""
+    raise UnknownName(unknown(name, names(kind), kind) + "; or path/to/file.py:Class" + is_other)
 
 
 def class_of_stem(kind: str, stem: str) -> str | None:

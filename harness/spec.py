@@ -261,7 +261,8 @@ def file_digest(path: Path) -> str:
     try:
         stat = path.stat()
     except FileNotFoundError:
-        raise FileNotFoundError(f"there is no file {path}") from None
+        beside = "a part finds files beside its own by Path(__file__).with_name(...) in fit and load"
+        raise FileNotFoundError(f"there is no file {path} (looked from {Path.cwd()}); {beside}") from None
     return _file_digest(path, stat.st_mtime_ns, stat.st_size)
 
 

@@ -143,7 +143,7 @@ def _name(row: Row, number: int) -> Markup:
     )
     roles = ["undefended" if role == "none" else role for role in row.roles]
     words = [*roles, *([row.track] if row.track not in ("plain", "detector", "") else [])]
-    words += [f"by {row.author}"] if row.author else []
+    words += [row.author] if row.author else []
     words += ["reference"] if row.origin == "reference" else []
     words += ["trusted"] if row.isolation == "none" else []
     claim = row.claims.get("robust_accuracy")

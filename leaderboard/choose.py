@@ -119,6 +119,8 @@ def unknown(given: str, known: Iterable[str], what: str) -> str:
 def systems(records: Sequence[Record], text: str) -> list[Record]:
     """The records of a defense by its name, or of an id by its first characters; raises ValueError if there is none."""
     named = [record for record in records if plain(record.get("defense")) == text]
+    if not named:  # a file's class alone
+        named = [record for record in records if plain(record.get("defense")).endswith(f".py:{text}")]
     if not named and len(text) >= PREFIX:
         named = [record for record in records if plain(record.get("id")).startswith(text)]
     if not named:

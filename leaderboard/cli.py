@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from harness.arguments import Parser
+
 if TYPE_CHECKING:
     from leaderboard.choose import Filters
     from leaderboard.collect import Collected
@@ -43,37 +45,35 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of all commands."""
-    top = argparse.ArgumentParser(
-        prog="leaderboard", description="The ranking of the systems recorded in a run folder."
-    )
-    shared = argparse.ArgumentParser(add_help=False)
+    top = Parser(prog="leaderboard", description="The ranking of the systems recorded in a run folder.")
+    shared = Parser(add_help=False)
     shared.add_argument("--home", type=Path, metavar="DIR", help="run folder (default: HARNESS_HOME, else ./runs)")
     shared.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    setting = argparse.ArgumentParser(add_help=False)
+    setting = Parser(add_help=False)
     for name, words in (("suite", "suite"), ("dataset", "data set"), ("victim", "victim"), ("size", "size")):
         setting.add_argument(f"--{name}", default="", metavar="NAME", help=f"only boards of this {words}")
     commands = top.add_subparsers(required=True, metavar="COMMAND")
-    build = commands.add_parser("build", parents=[shared], help="write the board as HTML, Markdown, CSV and JSON")
+
+    def add(name: str, text: str, *parents: Parser) -> Parser:
+        return commands.add_parser(name, help=text, description=text, parents=[shared, *parents])
+
+    build = add("build", "write the board as HTML, Markdown, CSV and JSON")
     build.add_argument("--out", type=Path, metavar="DIR", help="where to (default: board/ in the run folder)")
     build.set_defaults(command=_build)
-    _add_show(commands.add_parser("show", parents=[shared, setting], help="print the board, or a part of it"))
-    compare = commands.add_parser(
-        "compare", parents=[shared, setting], help="two systems on the same inputs: who holds what, difference, p"
-    )
+    _add_show(add("show", "print the board, or a part of it", setting))
+    compare = add("compare", "two systems on the same inputs: who holds what, difference, p", setting)
     for name in ("a", "b"):
         compare.add_argument(name, metavar=name.upper(), help="a defense, or the first characters of an id")
     compare.add_argument("--json", action="store_true", help="as JSON")
     compare.set_defaults(command=_compare)
-    past = commands.add_parser(
-        "history", parents=[shared, setting], help="what changed since the board was built, and before"
-    )
+    past = add("history", "what changed since the board was built, and before", setting)
     past.add_argument(
         "system", nargs="?", metavar="SYSTEM", help="a defense, or the first characters of an id: all of it"
     )
     past.add_argument("--json", action="store_true", help="as JSON")
     past.set_defaults(command=_history)
-    paper = commands.add_parser("paper", parents=[shared], help="regenerate a paper's tables beside the printed ones")
-    paper.add_argument("name", metavar="NAME", help="a file of leaderboard/papers, such as jamil")
+    paper = add("paper", "regenerate a paper's tables beside the printed ones")
+    paper.add_argument("name", metavar="NAME", help="such as jamil; all of them: harness list study")
     paper.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     paper.set_defaults(command=_paper)
     return top

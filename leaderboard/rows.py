@@ -71,11 +71,11 @@ class Row:
 
     @property
     def author(self) -> str:
-        """Who submitted it, and under what name; empty for a shipped defense."""
+        """Under what name it was submitted, and by whom; empty for a shipped defense."""
         submission = mapping(self.record.get("submission"))
         authors = submission.get("authors")
         people = ", ".join(map(plain, sequence(authors))) if isinstance(authors, list) else plain(authors)
-        return ", ".join(filter(None, (plain(submission.get("name")), people)))
+        return " ".join(filter(None, (plain(submission.get("name")), f"by {people}" if people else "")))
 
     @property
     def claims(self) -> dict[str, float]:

@@ -218,14 +218,15 @@ def grid_file(tmp_path: Path) -> Callable[[str], str]:
         (("run", "quick", "--set", "attacks=[pgd"), "--set attacks=[pgd"),
         (("run", "quick", "--set", "attacks"), "--set takes KEY=YAML"),
         (("run", "quick", "--set", "inputs=0"), "inputs takes a whole number above 0"),
-        (("run", "quick", "--limit", "-3"), "inputs takes a whole number above 0"),
+        (("run", "quick", "--limit", "-3"), "--limit takes a whole number above 0"),
         (("run", "quick", "--set", "rate=3"), "rate is a false-positive rate between 0 and 1"),
         (("run", "quick", "--device", "cuda"), "finds no CUDA device here; use --device cpu"),
         (("run", "quick", "--set", "victims=[{mlp: {weights: nowhere.pt}}]"), "nowhere.pt"),
         (("run", "quick", "--set", "datasets=[{arrays: {path: nowhere.npz}}]"), "nowhere.npz"),
         (("status", "quik"), "unknown grid"),
         (("list", "atack"), "unknown kind of part 'atack'"),
-        (("show", "pgd"), "give KIND/NAME, such as attack/pgd"),
+        (("show", "pdg"), "no part is called 'pdg'; did you mean pgd"),
+        (("show", "atack/pgd"), "did you mean attack/pgd"),
         (("show", "attack/pdg"), "did you mean pgd"),
         (("check", "pdg"), "neither KIND/NAME"),
         (("check", "nowhere.py:Class"), "there is no file nowhere.py"),
@@ -241,10 +242,42 @@ def test_bad_input_is_one_line_and_exit_status_two(run: Run, arguments: tuple[st
     assert len(err.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("rnu", "quick"), "'rnu' is not known; did you mean run"),
+        (("run", "quick", "--exeuctor", "serial"), "'--exeuctor' is not known here; did you mean --executor"),
+        (("run", "quick", "--size", "tiny"), "'tiny' is not known; known: smoke, dev, official"),
+        (("run", "quick", "--device", "cud"), "takes cpu, cuda or cuda:1, not 'cud'"),
+        (("status", "quick", "--dry-run"), "'--dry-run' is not known here"),
+        (("submit", "none", "--dry-run"), "'--dry-run' is not known here"),
+        ((), "the following arguments are required: COMMAND"),
+    ],
+)
+def test_wrong_arguments_are_two_lines(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(arguments)
+    error, more = capsys.readouterr().err.splitlines()
+    assert words in error
+    assert more.endswith("--help")
+
+
+def test_show_takes_a_name_alone(run: Run) -> None:
+    assert run("show", "pgd", "--json")[1] == run("show", "attack/pgd", "--json")[1]
+
+
 def test_bad_yaml_names_file_and_line(run: Run, grid_file: Callable[[str], str]) -> None:
     status, _, err = run("run", grid_file("name: g\nattacks: [pgd\nvictims: [mlp]\n"), "--json")
     assert status == 2
     assert "grid.yaml, line 3" in err
+
+
+def test_a_key_that_stands_twice_is_refused(run: Run, grid_file: Callable[[str], str]) -> None:
+    status, _, err = run("run", grid_file("datasets: [digits]\nvictims: [mlp]\ndatasets: [mnist]\n"), "--json")
+    assert status == 2
+    assert "grid.yaml, line 3: the key 'datasets' stands twice" in err
 
 
 def test_debug_shows_the_traceback() -> None:

@@ -44,8 +44,9 @@ def test_parameters_read_from_text_are_those_of_the_class() -> None:
     ("kind", "name", "words"),
     [
         ("attack", "pdg", "did you mean pgd"),
-        ("attack", "zzz", "unknown attack 'zzz': Known: "),
+        ("attack", "zzz", "unknown attack 'zzz'; known: "),
         ("attack", "", "unknown attack ''"),
+        ("attack", "bit_depth", "'bit_depth' is a part of the kind defense"),
         ("attack", "_search", "unknown attack '_search'"),
         ("attack", "fgsm/x", "'fgsm' takes no name after a slash, but 'fgsm/x' was given; write 'fgsm'"),
         ("atack", "pgd", "unknown kind of part 'atack': did you mean attack"),
