@@ -179,17 +179,19 @@ class _Recorder:
 
     def _write(self, system: System, progress: Progress) -> None:
         from harness import record as recording
+        from harness import records
+        from harness.evidence import evidence
         from harness.measure import measured
 
         name = recording.system_id(self.plan, system)
         keys = {key for task in self.plan.observed[system] for key in (task.key, *task.inputs)}
-        made = None if keys & progress.made else recording.stands(self.folder, name)
+        made = None if keys & progress.made else records.stands(self.folder, name)
         if made is not None and made.get("submission") != recording.submitted(self.plan.grid, system).get("submission"):
             made = None  # its author says other things of it now
         if made is not None and made.get("measures", {}) != measured(self.plan, self.store, system, progress.failed):
             made = None  # another grid asked for other measures of it, or none
         if made is None:
-            found = recording.evidence(self.plan, system, self.store, self._read)
+            found = evidence(self.plan, system, self.store, self._read)
             made = recording.build_record(
                 self.plan,
                 system,
@@ -198,7 +200,7 @@ class _Recorder:
                 failures=progress.failed,
                 pictures=self.folder / "pictures",
             )
-            recording.save(made, found.outcomes, self.folder)
+            records.save(made, found.outcomes, self.folder)
         self.records.append(made)
         if self.writer is not None:
             self.writer.send(self.folder / f"{name}.json")
@@ -264,8 +266,8 @@ def board(home: Path) -> list[Path]:
         build = importlib.import_module("leaderboard").build
     except (ImportError, AttributeError):
         return []
+    from harness.records import records_of
     from harness.references import with_references
-    from harness.track import records_of
 
     return list(build(with_references(records_of(home)), home / "board"))
 

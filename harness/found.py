@@ -96,7 +96,8 @@ def keep(plan: Plan, attack: Spec, store: Store, home: Path) -> list[Path]:
     Patches are not kept: examples are tried in the norms of `given_examples`. Where the folder cannot be written that is said.
     """
     from harness.nearest import crafted, nearest
-    from harness.record import outcomes_of, system_id
+    from harness.record import system_id
+    from harness.records import outcomes_of
 
     name, files = label(attack), list[Path]()
     by, code = str(dict(attack.params).get("by", name)), _code(attack)

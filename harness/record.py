@@ -2,118 +2,36 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
-import platform
 import shlex
-import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from harness import registry, validity
 from harness.contributions import contributions
 from harness.data import test_size
+from harness.environment import environment
+from harness.evidence import Evidence, cell_name
 from harness.foreign import shifts
 from harness.gallery import inputs
 from harness.grid import Grid, System, role
-from harness.history import note
 from harness.measure import measured
 from harness.metrics._roc import curves
-from harness.perform import OUTCOME
 from harness.plan import Plan, Task, foreign
 from harness.rank import counted, robustness
+from harness.records import code
 from harness.risks import decomposition
-from harness.spec import build, code_digest, digest, label, module_file, resolve
+from harness.spec import build, digest, label, resolve
 from harness.store import Store
 from harness.submission import card_of
 from harness.types import Interval, Knowledge, Norm, Spec, Threat
 
-COLUMNS = (*OUTCOME, "cell", "attack", "check", "norm", "knowledge", "role")
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What the store holds of a system: its outcomes (columns COLUMNS), its probe, the tasks behind each cell."""
-
-    outcomes: pd.DataFrame
-    probe: Mapping[str, Any] | None
-    tasks: Sequence[Task]
-    missing: Sequence[Task]
-    read: Callable[[Task], Any]
-
-
-def evidence(plan: Plan, system: System, store: Store, read: Callable[[Task], Any]) -> Evidence:
-    """A system's outcomes as `read` gives them; tasks without a result are listed as missing."""
-    frames, missing, tasks = [], [], plan.observed[system]
-    for task in tasks:
-        if store.record(task.key) is None:
-            missing.append(task)
-            continue
-        frames.append(_annotated(task, read(task), plan.grid.selection))
-    outcomes = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(COLUMNS))
-    pipeline = plan.pipelines[system]
-    outcomes.attrs = {
-        "defended": bool(system.defenses),
-        "rejects": pipeline.calibration is not None,
-        "rate": plan.grid.rate,
-        "calibrated": _calibrated(store, pipeline.calibration),
-        "surrogate": any(_declares_surrogate(spec) for spec in system.defenses),
-        "classes": build(system.dataset).num_classes,
-        "needs": {label(t.attempt.attack): validity.needs(t.attempt.attack) for t in tasks if t.attempt},
-        "moves": {label(t.attempt.attack): _constant(t.attempt.attack, "moves") for t in tasks if t.attempt},
-    }
-    probe = plan.probes[system]
-    probed = store.record(probe.key)
-    missing = missing if probed else [probe, *missing]
-    told = {**read(probe), "slowdown": probed["facts"].get("slowdown")} if probed else None
-    return Evidence(outcomes, told, tasks, missing, read)
-
-
-def _annotated(task: Task, frame: pd.DataFrame, selection: int) -> pd.DataFrame:
-    attempt = task.attempt
-    frame["cell"] = _cell_name(task)
-    frame["attack"] = label(attempt.attack) if attempt else ""
-    frame["check"] = task.check.flag if task.check else ""
-    frame["norm"] = attempt.norm if attempt else ""
-    frame["knowledge"] = attempt.knowledge if attempt else ""
-    frame["role"] = np.where(frame["draw"] < selection, "select", "score") if frame["draw"].max() > 0 else "score"
-    return frame
-
-
-def _cell_name(task: Task) -> str:
-    """What a row of outcomes is about; only "attack" counts in the worst case."""
-    if task.shift is not None:
-        return f"shift {label(task.shift)}"
-    if task.attempt is None:
-        return "clean"
-    if task.check is not None and task.check.moved:
-        return "moved"
-    return "availability" if _constant(task.attempt.attack, "goal") == "rejection" else "attack"
-
-
-def _constant(spec: Spec, name: str) -> Any:
-    """A constant of a part's class, or None."""
-    return registry.constants(registry.locate(spec.kind, spec.name)).get(name)
-
-
-def _calibrated(store: Store, key: str | None) -> int:
-    record = store.record(key) if key else None
-    return int(record["facts"]["inputs"]) if record else 0
-
-
-def _declares_surrogate(spec: Spec) -> bool:
-    """Whether the part's file defines a surrogate."""
-    source = registry.locate(spec.kind, spec.name)
-    return "def surrogate" in source.path.read_text(encoding="utf-8")
 
 
 def build_record(
@@ -285,7 +203,7 @@ def cells(found: Evidence, store: Store, *, checks: bool = False) -> list[dict[s
     beside = {} if checks else contributions(table)
     for (attack, norm, knowledge, flag, moved), tasks in attempts.items():
         same = (table["attack"] == attack) & (table["norm"] == norm) & (table["knowledge"] == knowledge)
-        group = table[same & (table["check"] == flag) & (table["cell"] == _cell_name(tasks[0]))]
+        group = table[same & (table["check"] == flag) & (table["cell"] == cell_name(tasks[0]))]
         group = group.assign(cell="attack") if moved else group
         cost = _cost([str(task.craft) for task in tasks], store) | _told(tasks, store)
         for epsilon in sorted(group["epsilon"].unique().tolist()):
@@ -351,73 +269,3 @@ def trainings(found: Evidence, store: Store) -> list[dict[str, Any]]:
 def _fits(found: Evidence, store: Store) -> list[dict[str, Any]]:
     keys = {key for task in found.tasks for key in (task.key, *task.inputs)}
     return [record for record in (store.record(key) for key in sorted(keys)) if record and record["kind"] == "fit"]
-
-
-@lru_cache(maxsize=1)
-def environment() -> dict[str, Any]:
-    """Versions, commit and machine, for the record."""
-    import torch
-
-    from harness.spec import version
-
-    return {
-        "commit": _git("rev-parse", "HEAD"),
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "mlflow": version("mlflow"),
-        "foolbox": version("foolbox"),
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-    }
-
-
-def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=registry.root(), capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()
-
-
-@lru_cache(maxsize=1)
-def code() -> str:
-    """Digest of the code that makes records of outcomes: metrics and flags too."""
-    files = [module_file(name) for name in ("harness.record", *_metric_modules())]
-    return digest([code_digest(file) for file in files if file])
-
-
-def _metric_modules() -> list[str]:
-    sources = [registry.locate("metric", name) for name in registry.names("metric")]
-    return [source.module for source in sources if source.module]
-
-
-def stands(folder: Path, name: str) -> dict[str, Any] | None:
-    """The complete record of that id, made by the present code; None if there is none."""
-    try:
-        record: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
-    return record if record.get("complete") and record.get("code") == code() else None
-
-
-def outcomes_of(folder: Path, name: str) -> pd.DataFrame:
-    """The outcomes behind a record, columns COLUMNS."""
-    frame: pd.DataFrame = pd.read_parquet(folder / f"{name}.parquet")
-    return frame
-
-
-def save(record: Mapping[str, Any], outcomes: pd.DataFrame, folder: Path) -> Path:
-    """Write a record and the outcomes behind it by rename, and what changed into its history; their name is the system's id."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{record['id']}.json"
-    table = path.with_suffix(f".{os.getpid()}.parquet.tmp")
-    outcomes.reset_index(drop=True).to_parquet(table, index=False)
-    table.replace(path.with_suffix(".parquet"))
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(record, default=float), encoding="utf-8")
-    temporary.replace(path)
-    note(record, folder)
-    return path

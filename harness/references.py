@@ -79,7 +79,7 @@ def _refuse(record: Record) -> None:
 
 def main() -> int:
     """Renew the references from the records of a run folder."""
-    from harness.track import records_of
+    from harness.records import records_of
 
     parser = argparse.ArgumentParser(description="Renew the shipped results from a run folder's official records.")
     parser.add_argument("home", type=Path, help="run folder")

@@ -14,10 +14,11 @@ from typing import Any
 
 import yaml
 
-from harness import api, execute, record, schedule
+from harness import api, execute, schedule
 from harness import grid as grids
 from harness.binarisation import NORMS, binarise
 from harness.data import Data, key_of, some_rows
+from harness.evidence import evidence
 from harness.loading import Loader
 from harness.neighbours import detecting, sought
 from harness.plan import Fitted, Plan, fitted
@@ -183,7 +184,7 @@ class _Stage:
         """Robust accuracy of each known-broken defense under the attack, beside that of the undefended network."""
         rows: list[dict[str, Any]] = []
         for system in self.plan.pipelines:
-            found = record.evidence(self.plan, system, self.loader.store, lambda task: self.loader.store.get(task.key))
+            found = evidence(self.plan, system, self.loader.store, lambda task: self.loader.store.get(task.key))
             if found.missing:
                 failure = self.loader.store.failure(found.missing[0].key) or {}
                 rows.append({"defense": system.defense, "error": str(failure.get("error", "not computed"))})

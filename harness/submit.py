@@ -215,8 +215,9 @@ def _verdict(name: str, verdict: str, reason: str, isolation: Isolation | None) 
 
 def _scored(name: str, record: Mapping[str, Any], grid: Grid) -> dict[str, Any]:
     """The figures with the rank among all records of the same group, those of the run folder and the references."""
+    from harness.records import records_of
     from harness.references import with_references
-    from harness.track import records_of, run_id
+    from harness.track import run_id
     from harness.tracked import identity
 
     home = api.home_folder()

@@ -124,7 +124,7 @@ def _known(
     others = set(grid.found)
     if not grid.cascade or not others:
         return {}
-    from harness.record import outcomes_of
+    from harness.records import outcomes_of
 
     names = {label(found.attack) for found in others}
     known: dict[tuple[str, ...], set[int]] = {}
@@ -139,7 +139,7 @@ def _effect(
     name: str, record: Mapping[str, Any], grid: Grid, home: Path, known: Mapping[tuple[str, ...], set[int]]
 ) -> dict[str, Any]:
     """Robust accuracy of a system at the headline with the attack and without it, and the inputs that only it broke."""
-    from harness.record import outcomes_of
+    from harness.records import outcomes_of
 
     outcomes = outcomes_of(home / "records", str(record["id"]))
     broken = known.get((record["dataset"], record["victim"], record["defense"]), set())

@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 
 from harness.mlflow_page import experiment_note, rank_text, system_note, table, views
 from harness.rank import Ranked, ranked
+from harness.records import records_of
 from harness.references import with_references
 from harness.tracked import Content, cell_run, digest, identity, newest, system_run
 
@@ -328,17 +329,6 @@ def _describe(server: MlflowClient, where: str, places: Sequence[Ranked], runs: 
     note = experiment_note(where, places, runs, board)
     if standing.get("mlflow.note.content") != note:
         server.set_experiment_tag(where, "mlflow.note.content", note)
-
-
-def records_of(home: Path) -> list[dict[str, Any]]:
-    """All records of a run folder, unreadable ones left out."""
-    found = []
-    for path in sorted((home / "records").glob("*.json")):
-        try:
-            found.append(json.loads(path.read_text(encoding="utf-8")))
-        except json.JSONDecodeError:
-            print(f"{path} is not valid JSON and was left out; run the grid again", file=sys.stderr)
-    return found
 
 
 def run_id(home: Path, record: Mapping[str, Any]) -> str | None:

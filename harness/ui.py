@@ -15,7 +15,8 @@ from pathlib import Path
 from types import FrameType
 
 from harness.progress import say
-from harness.track import QUIET, answering, client, ranking_link, records_of, tracking_uri
+from harness.records import records_of
+from harness.track import QUIET, answering, client, ranking_link, tracking_uri
 
 PATIENCE = 180  # seconds; on two busy cores the server took 50
 _LOG = "mlflow-server.log"

@@ -84,7 +84,7 @@ def test_a_torn_line_is_passed_over_and_not_added_to(tmp_path: Path) -> None:
 
 
 def test_saving_a_record_notes_it(tmp_path: Path) -> None:
-    from harness.record import save
+    from harness.records import save
 
     for each in (record(), record(created="2026-02-02T00:00:00Z"), record(inputs=7)):
         save(each, pd.DataFrame({"index": [0, 1]}), tmp_path)

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from harness import api, cli, new, submission
-from harness.record import outcomes_of
+from harness.records import outcomes_of
 from harness.submission import Card, card_of, named
 from harness.submit import submit
 from harness.submit_attack import submit_attack, submit_examples
