@@ -13,6 +13,7 @@ from harness.rank import Z, counted, wilson
 from harness.types import Interval, Knowledge, Threat
 
 Array = np.ndarray[Any, Any]
+_CELL = ["attack", "epsilon", "knowledge", "check"]
 KNOWLEDGE: tuple[Knowledge, ...] = ("adaptive", "oblivious")
 RATES = np.unique(np.round(np.concatenate([np.geomspace(0.001, 1, 31), [0.01, 0.05, 0.1]]), 6))
 
@@ -20,18 +21,29 @@ RATES = np.unique(np.round(np.concatenate([np.geomspace(0.001, 1, 31), [0.01, 0.
 def margins(outcomes: pd.DataFrame, threat: Threat) -> tuple[Array, Array] | None:
     """Clean margins (n,) and, for the same inputs, the lowest margin among misclassified attacked ones (n,).
 
-    Only inputs that some attack of the threat got misclassified (accepted or not); None below ten of them.
+    Only inputs that some attack of the threat got misclassified (accepted or not); None below ten of them. Of a system
+    that draws numbers the attack with the lowest mean is chosen on selection draws, and both margins are of one fresh pass.
     """
     if not outcomes.attrs.get("rejects", False):
         return None
     attacked = outcomes[counted(outcomes, threat) & outcomes["valid"]]
-    wrong = attacked[attacked["prediction"] != attacked["label"]]
+    wrong, clean = attacked[attacked["prediction"] != attacked["label"]], outcomes[outcomes["cell"] == "clean"]
+    if len(attacked) and attacked["draw"].max() > 0:
+        fresh = attacked.loc[attacked["role"] == "score", "draw"].min()
+        wrong, clean = _chosen(wrong, fresh), clean[clean["draw"] == fresh]
     lowest = wrong.groupby("index")["margin"].min()
     if len(lowest) < 10:
         return None
-    clean = outcomes[outcomes["cell"] == "clean"].groupby("index")["margin"].mean()
     finite = np.nan_to_num(lowest.to_numpy(dtype=float), neginf=-1e9, posinf=1e9)
-    return clean.reindex(lowest.index).to_numpy(dtype=float), finite
+    return clean.groupby("index")["margin"].mean().reindex(lowest.index).to_numpy(dtype=float), finite
+
+
+def _chosen(wrong: pd.DataFrame, fresh: int) -> pd.DataFrame:
+    """In one fresh draw, the rows of the attack that has the lowest mean margin on an input's selection draws."""
+    select = wrong[wrong["role"] == "select"]
+    mean = select.groupby([*_CELL, "index"], as_index=False)["margin"].mean()
+    best = mean.loc[mean.groupby("index")["margin"].idxmin(), [*_CELL, "index"]]
+    return wrong[wrong["draw"] == fresh].merge(best, on=[*_CELL, "index"])
 
 
 def auroc(clean: Array, attacked: Array) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor
 
 from harness import registry
@@ -95,6 +96,37 @@ def test_detection_takes_the_lowest_score_of_each_misclassified_input() -> None:
     assert value("true_positive_rate", clean, at_the_limit) == wilson(0, 30)  # two of forty lie above: no more than 5 %
     assert value("true_positive_rate", clean, at_the_limit.assign(margin=3.75)) == wilson(30, 30)
     assert value("auroc", clean, soft.assign(prediction=below(9).astype(int))) is None
+
+
+@pytest.mark.parametrize("apart", [0.0, 1.0])
+def test_detection_by_a_random_score_is_that_of_one_pass(apart: float) -> None:
+    """Normal scores, drawn anew in each pass: the lowest of a hundred would look as if nothing were found."""
+    generator, inputs, frames = np.random.default_rng(0), 400, []
+    for attack in ("", "pgd", "fgsm"):
+        for draw in range(60):
+            part = pd.DataFrame({"index": np.arange(inputs), "cell": "attack" if attack else "clean", "attack": attack})
+            part["margin"] = generator.normal(apart if attack else 0.0, 1.0, inputs) + (
+                3.0 if attack == "fgsm" else 0.0
+            )
+            frames.append(part.assign(draw=draw, role="select" if draw < 20 else "score", prediction=int(bool(attack))))
+    made = pd.concat(frames, ignore_index=True)
+    ball = made["cell"] == "attack"
+    made = made.assign(
+        norm=np.where(ball, "linf", ""),
+        epsilon=np.where(ball, 0.2, 0.0),
+        knowledge=np.where(ball, "adaptive", ""),
+        label=0,
+        check="",
+        accepted=True,
+        valid=True,
+        attacked=ball,
+    )
+    found = value("auroc", made)
+    assert found is not None
+    assert found.value == pytest.approx(stats.norm.cdf(apart / np.sqrt(2)), abs=3 * 0.02)
+    caught, expected = value("true_positive_rate", made), stats.norm.sf(stats.norm.ppf(0.95) - apart)
+    assert caught is not None
+    assert caught.value == pytest.approx(expected, abs=3 * np.sqrt(expected * (1 - expected) / inputs))
 
 
 @pytest.mark.parametrize(("failures", "fooled"), [(18, False), (19, True), (20, True)])
