@@ -98,6 +98,25 @@ def test_detection_takes_the_lowest_score_of_each_misclassified_input() -> None:
     assert value("auroc", clean, soft.assign(prediction=below(9).astype(int))) is None
 
 
+def test_strict_accuracy_of_a_random_system_is_counted_on_fresh_draws() -> None:
+    """Twelve attacks that each get an input rejected in three passes of ten; the worst of them by chance is no worse."""
+    generator = np.random.default_rng(0)
+
+    def passes(attack: str, rate: float) -> list[pd.DataFrame]:
+        cell = "attack" if attack else "clean"
+        return [
+            rows(cell, attack, draw=draw, role="select" if draw < 20 else "score", accepted=generator.random(N) > rate)
+            for draw in range(70)
+        ]
+
+    made = [part for number in range(12) for part in passes(f"a{number}", 0.3)] + passes("", 0.0)
+    found = value("strict_accuracy", *made)
+    assert found is not None
+    assert found.value == pytest.approx(0.7, abs=4 * np.sqrt(0.21 / (50 * N)))
+    left = rows("attack", "late", attacked=False, role="select")
+    assert value("strict_accuracy", *made, left) == found
+
+
 @pytest.mark.parametrize("apart", [0.0, 1.0])
 def test_detection_by_a_random_score_is_that_of_one_pass(apart: float) -> None:
     """Normal scores, drawn anew in each pass: the lowest of a hundred would look as if nothing were found."""
