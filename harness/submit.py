@@ -115,7 +115,8 @@ def admitted(kind: str, text: str, rules: Rules, home: Path, reads: Callable[[],
     except (ValueError, TypeError, RecursionError, MemoryError) as error:
         if ".py" not in text and not Path(text).expanduser().is_dir():
             raise
-        coded = "its file is not UTF-8, save it as that: " if isinstance(error, UnicodeDecodeError) else ""
+        marked = isinstance(error, UnicodeDecodeError) or "U+FEFF" in str(error)
+        coded = "its file is not UTF-8 without a byte order mark, save it as that: " if marked else ""
         raise Refused(name, "failed", coded + str(error)) from None
     reads()
     if rules.trusted:

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from harness.isolation.advice import advice
 from harness.isolation.codec import pack, unpack
 from harness.isolation.errors import SubmissionError, printable
 from harness.isolation.functions import Number, Remote, RemoteDraws
@@ -107,7 +108,7 @@ class Endpoint:
                 arguments, options = unpack(message["value"], tensors, self.receive)
                 value = self._offered(str(message["ask"]))(*arguments, **options)
                 header = {"answer": pack(value, found, self.export)}
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             header, found = _told(error), []
         self._send(header, found)
 
@@ -199,7 +200,9 @@ class Endpoint:
             return {"number": number, "kind": "draws"}
         if not callable(value):
             del self.objects[number]
-            raise TypeError(f"a {type(value).__name__} cannot be sent; tensors, plain values and functions can")
+            raise TypeError(
+                f"a {type(value).__name__} was given; expected a tensor: torch.from_numpy(array), torch.tensor(values)"
+            )
         return {"number": number, "kind": "function", "offers": [name for name in OFFERED if hasattr(value, name)]}
 
     def receive(self, packed: Mapping[str, Any]) -> Any:
@@ -217,7 +220,7 @@ def _told(error: BaseException) -> dict[str, Any]:
     """The error, and the last lines of its own traceback."""
     own = [line for line in traceback.format_exception(error) if "harness/isolation" not in line]
     memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-    return {"error": f"{type(error).__name__}: {error}", "trace": "".join(own)[-4000:], "memory": memory}
+    return {"error": f"{type(error).__name__}: {error}{advice(error)}", "trace": "".join(own)[-4000:], "memory": memory}
 
 
 def _echo(x: Tensor) -> Tensor:

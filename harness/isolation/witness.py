@@ -78,7 +78,7 @@ class Witness:
 
     def saw(self, function: Remote, arguments: tuple[Any, ...], answer: Any) -> None:
         """An answer was given; now and then, more and more rarely, an earlier question is asked again."""
-        if not isinstance(answer, Tensor) or not len(answer) or function.method or function.mode:
+        if not isinstance(answer, Tensor) or not answer.ndim or not len(answer) or function.method or function.mode:
             return
         self.asked += 1
         power = self.asked & (self.asked - 1) == 0
@@ -118,15 +118,35 @@ class Comparison:
     def compare(self, function: Callable[..., Tensor]) -> None:
         """Raise Rejected where a function of another process answers otherwise, or has another gradient."""
         question, rows = self.question, self.question.some()
-        with torch.no_grad():
-            now = function(*question.of(rows))
-        before = question.answer[rows]
+        one, before = _answer(question, function, rows[:1]), question.answer[rows]
+        now = _answer(question, function, rows) if len(rows) > 1 else one
         how = f"in a process that saw nothing before, in a batch of {len(rows)} of {len(question.answer)}"
-        if not isinstance(now, Tensor) or now.shape != before.shape:
-            raise Rejected(f"dishonesty: the same question gets an answer of another shape {how}")
-        _refuse(_differ(before, now), f"answers are others {how}")
-        if self.slope is not None:
-            _refuse(_turned(self.slope[rows], question.slope(function, rows)), f"gradients are others {how}")
+        other = _differ(before, now)
+        if _many(other):
+            every = _all(question)
+            if not _many(_differ(question.answer, _answer(question, function, every))):
+                raise Rejected(
+                    f"contract: {int(other.sum())} of {len(rows)} answers are others in a batch of {len(rows)} than in one of "
+                    f"{len(every)}; each input is answered by itself (evaluation mode, no statistics of the batch)"
+                )
+            raise Rejected(f"dishonesty: {int(other.sum())} of {len(rows)} answers are others {how}")
+        if self.slope is None:
+            return
+        other = _turned(self.slope[rows], question.slope(function, rows))
+        if _many(other):
+            raise Rejected(f"dishonesty: {int(other.sum())} of {len(rows)} gradients are others {how}")
+
+
+@torch.no_grad()
+def _answer(question: Question, function: Callable[..., Tensor], rows: Tensor) -> Tensor:
+    """The answer to some rows of a question, of the right shape."""
+    now, expected = function(*question.of(rows)), (len(rows), *question.answer.shape[1:])
+    if isinstance(now, Tensor) and now.shape == expected:
+        return now
+    given = tuple(now.shape) if isinstance(now, Tensor) else type(now).__name__
+    raise Rejected(
+        f"contract: a batch of {len(rows)} is answered by {given}; expected {expected}, as of larger batches"
+    )
 
 
 def _all(question: Question) -> Tensor:
@@ -156,13 +176,14 @@ def _again(question: Question) -> None:
     broken = ~torch.isclose(one, two, rtol=1e-3, atol=1e-3 * scale, equal_nan=True).all(1)
     if bool(broken.any()):
         raise Rejected(
-            f"dishonesty: {int(broken.sum())} of {len(before)} answers are others when the same batch is asked again"
+            f"dishonesty: {int(broken.sum())} of {len(before)} answers are others when the same batch is asked again; a part "
+            "that draws random numbers says `random: ClassVar[bool] = True` and takes (x, draws)"
         )
 
 
-def _refuse(other: Tensor, what: str) -> None:
-    if int(other.sum()) > max(1.0, FEW * len(other)) or bool(len(other) == other.sum() == 1):
-        raise Rejected(f"dishonesty: {int(other.sum())} of {len(other)} {what}")
+def _many(other: Tensor) -> bool:
+    """Whether more rows are others than rounding explains."""
+    return int(other.sum()) > max(1.0, FEW * len(other)) or bool(len(other) == other.sum() == 1)
 
 
 def _differ(one: Tensor, two: Tensor) -> Tensor:

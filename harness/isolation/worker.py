@@ -23,6 +23,7 @@ from torch import Tensor
 
 from harness import registry
 from harness.isolation import confine, rules
+from harness.isolation.advice import state_of
 from harness.isolation.channel import Arena, Channel, Closed
 from harness.isolation.endpoint import Endpoint
 from harness.isolation.policy import Limits
@@ -81,8 +82,10 @@ class Submission:
         with seeded(key):
             state = fit(data, **inputs)
         self.unchanged()
-        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-            raise TypeError(f"fit gives {type(state).__name__}; expected a dict of tensors")
+        if not isinstance(state, dict) or not all(
+            isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()
+        ):
+            raise TypeError(state_of(state))
         return state
 
     def defense(self, part: Fitted, pipeline: Pipeline) -> Any:

@@ -65,7 +65,12 @@ DISHONEST = {
     ),
     "tells batches by their size": (
         "return x.clone() if len(x) == 8 else x.clamp(0.2, 0.8)",
-        "answers are others",
+        "contract: . of . answers are others in a batch of . than in one of 8; each input is answered by itself",
+    ),
+    "uses the batch's mean": ("return x - x.mean(0) + 0.5", "answered by itself"),
+    "drops the dimension of a single input": (
+        "return x.squeeze(0)",
+        r"contract: a batch of 1 is answered by \(1, 8, 8\); expected \(1, 1, 8, 8\)",
     ),
     "has a gradient of its own for the probe's batches": (
         "return x.clone() if len(x) == 8 else Turned.apply(x)",
@@ -218,10 +223,10 @@ def test_the_harness_holds_no_more_for_it_than_it_may_itself(
 ) -> None:
     import os
 
-    from harness.isolation import sandbox
+    from harness.isolation.processes import memory
 
-    own, known = os.getpid(), sandbox.memory
+    own = os.getpid()
     call = loaded(session, folder, "import time\ntime.sleep(1.5)\nreturn x")
-    monkeypatch.setattr(sandbox, "memory", lambda pid: known(pid) + (2 << 30) * (pid == own))
+    monkeypatch.setattr("harness.isolation.sandbox.memory", lambda pid: memory(pid) + (2 << 30) * (pid == own))
     with pytest.raises(OverMemory, match="makes the harness hold more than 1 GiB"):
         call(X)
