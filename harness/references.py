@@ -78,18 +78,19 @@ def _refuse(record: Record) -> None:
 
 
 def main() -> int:
-    """Renew the references from the records of a run folder."""
+    """Renew the references from the records of a run folder; those that it has no record of stay."""
     from harness.records import records_of
 
     parser = argparse.ArgumentParser(description="Renew the shipped results from a run folder's official records.")
     parser.add_argument("home", type=Path, help="run folder")
     home = parser.parse_args().home
-    records = [record for record in newest(records_of(home)) if str(record["grid"]).startswith("official")]
-    if not records:
+    own = [record for record in newest(records_of(home)) if str(record["grid"]).startswith("official")]
+    if not own:
         print(f"{home} holds no record of an official grid; `harness run official` writes some", file=sys.stderr)
         return 1
     try:
-        for path in write(records):
+        records = with_references(own)
+        for path in write(records, FOLDER):
             print(f"{path}: {len(records)} records, {path.stat().st_size / 1000:.0f} kB")
     except ValueError as error:
         print(error, file=sys.stderr)

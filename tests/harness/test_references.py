@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+
 import pytest
 
 from harness import references
@@ -67,6 +70,18 @@ def test_references_of_other_suites_come_only_when_asked_for(shipped):
     assert with_references([own], everywhere=False) == [own]
     assert with_references([], everywhere=False) == []
     assert len(with_references([])) == 2
+
+
+def test_what_a_run_folder_has_no_record_of_stays(shipped, tmp_path, monkeypatch, capsys):
+    own = tmp_path / "runs" / "records"
+    own.mkdir(parents=True)
+    for name in ("blur", "vim"):
+        (own / f"{name}.json").write_text(json.dumps(record(name, id=f"new-{name}", grid="official")), encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["references", str(tmp_path / "runs")])
+    assert references.main() == 0
+    assert "3 records" in capsys.readouterr().out
+    references.references.cache_clear()
+    assert [each["id"] for each in references.references()] == ["new-blur", "none-id", "new-vim"]
 
 
 @pytest.mark.parametrize(
