@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
-import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from harness import api, registry
-from harness.arguments import Parser, nearest
+from harness import api
+from harness.arguments import Parser
+from harness.listing import KINDS, described, listed
+from harness.printing import dry, effect, left, places, program, report, skips, synchronised, table, verdict
 from harness.progress import say
-
-KINDS = tuple(registry.FOLDERS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -25,7 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads ruin a machine that others use too
     try:
-        return int(arguments.function(arguments))
+        status = int(arguments.function(arguments))
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         say("stopped; run the same command again to continue")
         return 130
@@ -37,8 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _message(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.errno == 28:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full; nothing was lost: make room and run the same command again"
+    if isinstance(error, OSError) and error.filename and error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR):
+        return f"{error.filename}: {error.strerror}; another run folder is chosen by --home or HARNESS_HOME"
     clear = isinstance(error, ValueError | OSError | ImportError | RuntimeError) and str(error)
     return str(error) if clear else f"{type(error).__name__}: {error}"
 
@@ -67,9 +74,9 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(function=function)
         return command
 
-    listing = add("list", _list, "list the parts, of one kind or all")
+    listing = add("list", listed, "list the parts, of one kind or all")
     listing.add_argument("kind", nargs="?", help=", ".join((*KINDS, "grid")))
-    add("show", _show, "show a part: its docstring and parameters").add_argument("part", help="NAME or KIND/NAME")
+    add("show", described, "show a part: its docstring and parameters").add_argument("part", help="NAME or KIND/NAME")
     checked = "a folder, file.py:Class, NAME or KIND/NAME"
     add("check", _check, "run the contract tests of a part").add_argument("part", help=checked)
     add("data", _data, "get a data set and verify it").add_argument("name", help="see harness list dataset")
@@ -178,88 +185,6 @@ def _executor(arguments: argparse.Namespace) -> str:
     return str(arguments.executor or ("serial" if arguments.device.startswith("cuda") else "processes"))
 
 
-def _list(arguments: argparse.Namespace) -> int:
-    kinds = (
-        [arguments.kind.rstrip("s") if arguments.kind not in KINDS else arguments.kind]
-        if arguments.kind
-        else [*KINDS, "grid"]
-    )
-    if kinds[0] not in (*KINDS, "grid"):
-        raise ValueError(registry.unknown(str(arguments.kind), [*KINDS, "grid"], "kind of part"))
-    rows = [row for kind in kinds for row in (_grids() if kind == "grid" else _parts(kind))]
-    if arguments.json:
-        print(json.dumps(rows))
-        return 0
-    for kind in kinds:
-        members = [row for row in rows if row["kind"] == kind]
-        if members:
-            print(f"\n{kind}")
-        for row in members:
-            text = ", ".join(f"{p['name']}={p['default']}" for p in row["parameters"])
-            print(f"  {row['name']:24} {row['sentence']}" + (f"\n  {'':24} ({text})" if text else ""))
-    return 0
-
-
-def _parts(kind: str) -> list[dict[str, Any]]:
-    rows = []
-    for name in registry.names(kind):
-        source = registry.locate(kind, name)
-        parameters = [
-            {"name": p.name, "type": p.annotation, "default": _plain(p.default), "required": p.required}
-            for p in registry.parameters(source).values()
-        ]
-        rows.append({"kind": kind, "name": name, "sentence": source.sentence, "parameters": parameters})
-    return rows
-
-
-def _plain(value: Any) -> Any:
-    from harness.types import Spec
-
-    if isinstance(value, Spec):
-        return f"{value.name}({', '.join(f'{k}={_plain(v)}' for k, v in value.params)})" if value.params else value.name
-    if isinstance(value, tuple):
-        return [_plain(v) for v in value]
-    return str(value) if isinstance(value, Path) else value
-
-
-def _grids() -> list[dict[str, Any]]:
-    rows = []
-    for path in sorted((registry.root() / "harness" / "grids").glob("*.yaml")):
-        first = path.read_text(encoding="utf-8").splitlines()[0]
-        rows.append({"kind": "grid", "name": path.stem, "sentence": first.lstrip("# "), "parameters": []})
-    return rows
-
-
-def _show(arguments: argparse.Namespace) -> int:
-    kind, name = _kind_and_name(arguments.part)
-    source = registry.locate(kind, name)
-    import ast
-
-    rows = [row for row in _parts(kind) if row["name"] == name.partition("/")[0]]
-    if arguments.json:
-        print(json.dumps(rows[0] if rows else {}))
-        return 0
-    print(f"{kind} {name}\n\n{ast.get_docstring(source.node) or ''}\n")
-    for parameter in registry.parameters(source).values():
-        print(f"  {parameter.name}: {parameter.annotation} = {_plain(parameter.default)}")
-    return 0
-
-
-def _kind_and_name(part: str) -> tuple[str, str]:
-    """attack, pgd for `attack/pgd`, and for `pgd` alone; raises ValueError with the nearest names."""
-    kind, _, name = part.partition("/")
-    if kind in KINDS and name:
-        return kind, name
-    found = [each for each in KINDS if kind in registry.names(each)]
-    if len(found) == 1:
-        return found[0], part
-    if found:
-        raise ValueError(f"'{part}' may be {' or '.join(f'{each}/{part}' for each in found)}")
-    known = [f"{each}/{known}" for each in KINDS for known in registry.names(each)]
-    near = nearest(part, known if name else [text.partition("/")[2] for text in known])
-    raise ValueError(f"no part is called '{part}'{near or ';'} harness list shows all")
-
-
 def _check(arguments: argparse.Namespace) -> int:
     from harness import check
     from harness.submission import named
@@ -308,73 +233,11 @@ def _run(arguments: argparse.Namespace) -> int:
 
     grid = api.read_grid(arguments.grid, size=arguments.size, changes=_changes(arguments))
     if arguments.dry_run:
-        return _dry(api.plan_of(with_found(grid, api.home_folder(arguments.home))), arguments)
+        return dry(api.plan_of(with_found(grid, api.home_folder(arguments.home))), arguments)
     options = {"device": arguments.device, "executor": _executor(arguments), "track": not arguments.no_track}
     with _printing_aside():
         result = api.run(grid, home=arguments.home, store=arguments.store, **options)
-    return _report(result, arguments)
-
-
-def _report(result: api.Result, arguments: argparse.Namespace) -> int:
-    if arguments.json:
-        print(json.dumps(result.summary(), default=float))
-    else:
-        _table(result)
-    progress = result.progress
-    _skips(result.skips)
-    say(
-        f"{progress.total} tasks: {progress.reused} reused, {progress.computed} computed, {len(progress.failed)} failed, "
-        f"{progress.seconds:.1f} s"
-    )
-    _places(result, arguments)
-    return 1 if progress.failed else 0
-
-
-def _places(result: api.Result, arguments: argparse.Namespace, system: str = "") -> None:
-    """Where the results are to be looked at; system: the id of the one that is meant."""
-    if result.tracking_error:
-        say(
-            f"MLflow: {result.tracking_error}; the run is whole without it: `harness sync` writes later what is missing"
-        )
-    elif result.links:
-        say(f"MLflow's ranking:  {_program()} ui")
-    page = api.home_folder(arguments.home) / "board" / "leaderboard.html"
-    if page.is_file():
-        say(f"board:             {page.as_uri() + '#open=' + system if system else page}")
-
-
-def _program() -> str:
-    """How this program is called here: by name, or by its place beside the interpreter that runs it."""
-    if shutil.which("harness"):
-        return "harness"
-    place = Path(sys.executable).with_name("harness")
-    return os.path.relpath(place) if place.is_relative_to(Path.cwd()) else str(place)
-
-
-def _table(result: api.Result) -> None:
-    from importlib import import_module
-
-    try:
-        print(import_module("leaderboard").table(result.records))
-    except (ImportError, AttributeError):
-        for record in result.records:
-            print(record["defense"], record["metrics"].get("robust_accuracy"))
-
-
-def _dry(plan: Any, arguments: argparse.Namespace) -> int:
-    if arguments.json:
-        tasks = [{"kind": t.kind, "key": t.key, "label": t.label} for t in plan.tasks.values()]
-        print(json.dumps({"tasks": tasks, "skips": plan.skips}))
-        return 0
-    for task in plan.tasks.values():
-        print(f"{task.key[:12]} {task.label}")
-    _skips(plan.skips)
-    return 0
-
-
-def _skips(skips: Mapping[str, int]) -> None:
-    for reason, number in skips.items():
-        say(f"skipped {number} x: {reason}")
+    return report(result, arguments)
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -393,10 +256,10 @@ def _status(arguments: argparse.Namespace) -> int:
         f"{answer['total']} tasks: {answer['done']} done, {answer['pending']} pending, {len(answer['failed'])} failed"
     )
     if answer["pending"]:
-        print(f"about {answer['seconds_left']:.0f} s left" if answer["seconds_left"] is not None else "no estimate yet")
+        print(left(answer))
     for failure in answer["failed"]:
         print(f"failed: {failure['task']}: {failure['error']}")
-    _skips(plan.skips)
+    skips(plan.skips, most=2)
     return 0
 
 
@@ -409,7 +272,7 @@ def _new(arguments: argparse.Namespace) -> int:
         print(json.dumps({"files": [str(path) for path in written]}))
         return 0
     print("\n".join(str(path.relative_to(Path.cwd())) for path in written))
-    say(f"next:  pytest {folder}\n       {_program()} submit {folder} --size smoke")
+    say(f"next:  pytest {folder}\n       {program()} submit {folder} --size smoke")
     return 0
 
 
@@ -421,12 +284,12 @@ def _submit(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(answer, default=float))
     else:
+        own = next((r for r in result.records if r["defense"] == answer["name"]), None) if result is not None else None
         if result is not None:
-            _table(result)
-        _say_verdict(answer)
+            table(result)
+        verdict(answer, ((own or {}).get("submission") or {}).get("claimed") or {})
         if result is not None:
-            own = [str(record["id"]) for record in result.records if record["defense"] == answer["name"]]
-            _places(result, arguments, *own[:1])
+            places(result, arguments, str(own["id"]) if own else "")
     return 0 if answer["verdict"] == "scored" else 1
 
 
@@ -470,7 +333,7 @@ def _submit_attack(arguments: argparse.Namespace) -> int:
 
     with _printing_aside():
         answer, _ = submit_attack(arguments.attack, **_run_options(arguments), **_trust(arguments))
-    return _say_effect(answer, arguments)
+    return effect(answer, arguments)
 
 
 def _submit_examples(arguments: argparse.Namespace) -> int:
@@ -478,42 +341,7 @@ def _submit_examples(arguments: argparse.Namespace) -> int:
 
     with _printing_aside():
         answer, _ = submit_examples(arguments.system, arguments.file, by=arguments.by, **_run_options(arguments))
-    return _say_effect(answer, arguments)
-
-
-def _say_effect(answer: Mapping[str, Any], arguments: argparse.Namespace) -> int:
-    if arguments.json:
-        print(json.dumps(answer, default=float))
-    elif answer["verdict"] != "scored":
-        print(f"{answer['name']}: {answer['verdict']}: {answer['reason']}")
-    else:
-        print(f"{answer['name']}: scored; {answer['wins']} inputs that no other attack of the grid broke")
-        for row in answer["systems"]:
-            print(
-                f"  {row['defense']}: robust accuracy {100 * row['before']:.1f} % -> {100 * row['after']:.1f} %; of "
-                f"{row['tried']} inputs it was given, {row['wins']} fell to it alone"
-            )
-        if answer["kept"]:
-            folder = os.path.dirname(answer["kept"][0])
-            print(f"what holds is kept in {folder}, and tried on its system in every later run")
-    return 0 if answer["verdict"] == "scored" else 1
-
-
-def _say_verdict(answer: dict[str, Any]) -> None:
-    if answer["verdict"] != "scored":
-        print(f"{answer['name']}: {answer['verdict']}: {answer['reason']}")
-        return
-    flags = ", ".join(answer["flags"]) or "none"
-    print(
-        f"{answer['name']}: scored; rank {answer['rank']} of {answer['of']}, "
-        f"robust accuracy {100 * answer['robust_accuracy']:.1f} % "
-        f"({100 * answer['robust_low']:.1f}–{100 * answer['robust_high']:.1f}), "
-        f"clean {100 * answer['clean_accuracy']:.1f} %, flags: {flags}"
-    )
-    again = answer.get("confirmation")
-    if again and again["robust_accuracy"]:
-        robust = 100 * again["robust_accuracy"]["value"]
-        print(f"confirmed on {again['inputs']} other test images: robust accuracy {robust:.1f} %")
+    return effect(answer, arguments)
 
 
 def _selftest(arguments: argparse.Namespace) -> int:
@@ -531,12 +359,8 @@ def _selftest(arguments: argparse.Namespace) -> int:
 
 def _sync(arguments: argparse.Namespace) -> int:
     answer = api.sync(arguments.home)
-    print(json.dumps(answer) if arguments.json else _sync_text(answer))
+    print(json.dumps(answer) if arguments.json else synchronised(answer))
     return 1 if "error" in answer else 0
-
-
-def _sync_text(answer: dict[str, Any]) -> str:
-    return f"MLflow: {answer['error']}" if "error" in answer else f"MLflow: {answer['written']} systems written"
 
 
 def _ui(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,12 @@
-"""Progress on standard error, with an estimate of the time left; silent unless the command line switches it on."""
+"""Progress on standard error, with an estimate of the time left; silent unless the command line switches it on.
+
+In a terminal these are bars; in a file or a pipe, a line every minute.
+"""
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -10,6 +15,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 T = TypeVar("T")
+EVERY = 60.0  # seconds between two lines where there is no terminal
 _shown: list[Progress] = []
 
 
@@ -37,10 +43,24 @@ def shown() -> Iterator[Progress]:
     )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         _shown.append(progress)
+        over = threading.Event()
+        if not console.is_terminal:
+            threading.Thread(target=_tell, args=(progress, over), daemon=True).start()
         try:
             yield progress
         finally:
+            over.set()
             _shown.pop()
+
+
+def _tell(progress: Progress, over: threading.Event) -> None:
+    """A line now and then, until it is over."""
+    while not over.wait(EVERY):
+        for bar in progress.tasks[:1]:
+            left = bar.time_remaining
+            rest = "" if left is None else f", about {math.ceil(left / 60)} min left"
+            total = "" if bar.total is None else f" of {bar.total:.0f}"
+            say(f"{bar.description}: {bar.completed:.0f}{total}, {(bar.elapsed or 0) / 60:.0f} min{rest}")
 
 
 def say(message: str) -> None:

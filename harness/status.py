@@ -24,14 +24,16 @@ def status(plan: Plan, store: Store) -> dict[str, Any]:
         failure = store.failure(task.key)
         if failure:
             failed.append({"task": task.label, "error": failure["error"]})
-    known = all(task.kind in seconds for task in pending)
-    left = sum(median(seconds[task.kind]) for task in pending) if known else None
+    unknown = sorted({task.kind for task in pending} - seconds.keys())
+    left = sum(median(seconds[task.kind]) for task in pending if task.kind in seconds)
     total = len(plan.tasks)
     return {
         "total": total,
         "done": total - len(pending),
         "pending": len(pending),
         "failed": failed,
-        "seconds_left": left,
+        "seconds_left": None if unknown else left,
+        "seconds_left_at_least": left,
+        "kinds_without_estimate": unknown,
         "skips": plan.skips,
     }
