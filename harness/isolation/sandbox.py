@@ -92,8 +92,9 @@ class Sandbox:
             told = None
         if not told or "ready" not in told:
             self.close()
-            raise RuntimeError(
-                f"the process for submissions did not start ({isolation.mode}): {self.tail() or 'no output'}"
+            raise Died(
+                f"the process for submissions did not start within {START:g} s ({isolation.mode}): "
+                f"{self.tail() or 'no output'}; this is no fault of the submission, submit it again"
             )
 
     def _drain(self) -> None:

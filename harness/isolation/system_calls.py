@@ -66,6 +66,7 @@ _CALLS: dict[str, tuple[int | None, int | None]] = {
     "clock_settime": (227, 112),
     "adjtimex": (159, 171),
     "memfd_create": (319, 279),
+    "memfd_secret": (447, 447),
     "sendmsg": (46, 211),
     "chmod": (90, None),
     "fchmod": (91, 52),

@@ -70,6 +70,7 @@ class Witness:
         self.first: list[Question] = []
         self.later: list[Question] = []
         self.asked = 0
+        self.differentiated = False  # whether gradients were asked for
 
     @property
     def kept(self) -> list[Question]:
@@ -81,6 +82,7 @@ class Witness:
         if not isinstance(answer, Tensor) or not answer.ndim or not len(answer) or function.method or function.mode:
             return
         self.asked += 1
+        self.differentiated |= any(a.requires_grad for a in arguments if isinstance(a, Tensor))
         power = self.asked & (self.asked - 1) == 0
         if len(self.first) < FIRST and power:
             self.first.append(_question(function, arguments, answer))
@@ -101,25 +103,26 @@ class Witness:
     def comparisons(self) -> list[Comparison]:
         """What is to be asked in a process that has seen nothing: gradients are asked for while the first one lives."""
         order = sorted(self.kept, key=lambda _: secrets.randbits(32))
-        asked = [q for q in (*self.later, *self.first[:: -1 if secrets.randbits(1) else 1]) if _differentiable(q)][
-            :GRADIENTS
-        ]
-        slopes = {q: q.slope(q.function, _all(q)) for q in asked}
-        return [Comparison(question, slopes.get(question)) for question in order]
+        chosen = [*self.later, *self.first[:: -1 if secrets.randbits(1) else 1]] if self.differentiated else []
+        asked = [question for question in chosen if _differentiable(question)][:GRADIENTS]
+        slopes = {question: question.slope(question.function, _all(question)) for question in asked}
+        return [Comparison(question, slopes.get(question), place == 0) for place, question in enumerate(order)]
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A question with its answer and gradient."""
+    """A question with its answer and gradient; alone: one input is asked about alone as well, of whatever shape the answer is."""
 
     question: Question
     slope: Tensor | None
+    alone: bool = False
 
     def compare(self, function: Callable[..., Tensor]) -> None:
         """Raise Rejected where a function of another process answers otherwise, or has another gradient."""
         question, rows = self.question, self.question.some()
-        one, before = _answer(question, function, rows[:1]), question.answer[rows]
-        now = _answer(question, function, rows) if len(rows) > 1 else one
+        before, now = question.answer[rows], _answer(question, function, rows)
+        if self.alone and len(rows) > 1:
+            _answer(question, function, rows[:1])
         how = f"in a process that saw nothing before, in a batch of {len(rows)} of {len(question.answer)}"
         other = _differ(before, now)
         if _many(other):

@@ -383,6 +383,10 @@ SYSTEM_CALLS = {
     "fcntl": "72, 0, 8, 1",
     "sethostname": "170, b'x', 1",
     "memfd_create": "319, b'x', 0",
+    "memfd_secret": "447, 0",
+    "io_uring_setup": "425, 8, ctypes.create_string_buffer(120)",
+    "userfaultfd": "323, 0",
+    "pidfd_open": "434, 1, 0",
     "setsid": "112",
 }
 
