@@ -60,21 +60,16 @@ class Sandbox:
             "packages": isolation.packages,
             "closed": [path for path in closed if path],
         }
-        command = [
-            sys.executable,
-            "-I",
-            "-B",
-            "-c",
-            _MAIN,
-            str(registry.root()),
-            str(theirs.fileno()),
-            json.dumps(settings),
-        ]
+        told_in = tempfile.TemporaryFile()  # noqa: SIM115  # the list of files may be longer than a command line
+        told_in.write(json.dumps(settings).encode())
+        told_in.seek(0)
+        numbers = [theirs.fileno(), told_in.fileno()]
+        command = [sys.executable, "-I", "-B", "-c", _MAIN, str(registry.root()), *map(str, numbers)]
         if inside:
             command = [*wrapped(paths, hidden, given, self.limits, device), *command]
         self.process = subprocess.Popen(
             command,
-            pass_fds=[theirs.fileno()],
+            pass_fds=numbers,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -83,6 +78,7 @@ class Sandbox:
             start_new_session=True,
         )
         theirs.close()
+        told_in.close()
         self.control = ours
         threading.Thread(target=self._drain, daemon=True).start()
         self.control.settimeout(START)

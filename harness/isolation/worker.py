@@ -1,6 +1,6 @@
 """The process that runs submissions: a nursery that stays clean, and for each task a child that sees the submission's code.
 
-Started as `python -m harness.isolation.worker CONTROL SETTINGS`: the number of a socket, and what `sandbox.Settings` says.
+Started as `python -m harness.isolation.worker CONTROL SETTINGS`: the numbers of a socket and of a file that `Sandbox` wrote.
 """
 
 from __future__ import annotations
@@ -230,7 +230,9 @@ def main() -> None:
     import harness.check
     import harness.perform  # noqa: F401
 
-    control, settings = socket.socket(fileno=int(sys.argv[1])), json.loads(sys.argv[2])
+    control = socket.socket(fileno=int(sys.argv[1]))
+    with os.fdopen(int(sys.argv[2]), "rb") as file:
+        settings = json.loads(file.read())
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     registry.root()

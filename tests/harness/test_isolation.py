@@ -324,6 +324,8 @@ def test_a_run_folder_inside_the_submission_is_hidden(tmp_path: Path, mode: str)
     (packages / "required.py").write_text("value = 3")
     (tmp_path / "runs" / "record.json").write_text("labels")
     (tmp_path / "beside.py").write_text("value = 4")
+    for number in range(3000):  # more names than a command line holds
+        (tmp_path / f"a_picture_of_something_{number}.png").touch()
     body = f"""import ctypes, beside, required
         got = ctypes.CDLL(None).open({str(tmp_path / "runs" / "record.json").encode()!r}, 0)
         raise RuntimeError((got, beside.value, required.value))"""
