@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from attacks._menu import MOST, Confined, Entry, another_class, menu
-from attacks.adaptive import Adaptive
+from attacks._search import Best
+from attacks.adaptive import Adaptive, _Found
 from attacks.pgd import PGD
 from harness.draws import CounterDraws
 from harness.gradients import Count
@@ -104,6 +105,24 @@ def test_the_pilot_keeps_attacks_that_complement_each_other(digits: Digits, draw
     assert len(record["kept"]) == 3
     assert record["inputs"] == len(x)
     assert max(record["fell"].values()) <= len(x) - record["standing"]
+
+
+def test_of_several_attacks_those_are_kept_that_break_most_together() -> None:
+    """The second breaks fewer inputs than the first and none besides; the third two that nobody else breaks."""
+    x, rows = torch.zeros(10, 1), torch.arange(10)
+    found = _Found.of(x, rows)
+    entries = [
+        Entry("own", "margin"),
+        Entry("own", "cross-entropy"),
+        Entry("own", "target 1"),
+        Entry("own", "target 2"),
+    ]
+    for entry, fell in zip(entries, [range(6), range(5), range(6, 8), ()], strict=True):
+        best = Best.of(x)
+        best.broken[list(fell)] = True
+        best.strength[:] = -1.0
+        found.put(entry, best, rows)
+    assert [entry.aim for entry in found.chosen(entries, 2)] == ["margin", "target 1"]
 
 
 def test_a_pilot_with_nobody_left_keeps_the_first(digits: Digits) -> None:
