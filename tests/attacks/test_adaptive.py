@@ -58,6 +58,14 @@ def test_the_menu_fits_the_system(digits: Digits, parts: tuple[Loaded, ...], est
     assert any("selective" in entry.aim for entry in entries) == (DETECTOR in parts)
 
 
+def test_every_gradient_is_tried_with_the_plainest_aims(digits: Digits) -> None:
+    names = ["own", "smooth", "estimated"]
+    listed = {entry.name for entry in menu(seen(digits, estimators=names))}
+    assert {f"{name}/{aim}" for name in names for aim in ("margin", "cross-entropy")} <= listed
+    listed = {entry.name for entry in menu(seen(digits, DETECTOR, estimators=names))}
+    assert {f"{name}/{aim}" for name in names for aim in ("joint 1", "joint 5", "selective")} <= listed
+
+
 def test_a_random_system_is_attacked_with_one_and_with_many_draws(digits: Digits) -> None:
     noisy = Loaded("purifier", "noise", lambda x, draws: x + 0 * draws.uniform(*x.shape[1:]), random=True)
     assert {entry.samples for entry in menu(seen(digits, noisy))} == {5, 20}
