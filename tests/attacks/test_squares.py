@@ -13,6 +13,7 @@ from attacks._ball import ball
 from attacks._squares import Bumps, Ends
 from attacks._windows import bump, image_shape, places, share, sides
 from attacks.square import Square
+from harness.draws import CounterDraws
 from harness.types import Budget, Outputs, View
 
 
@@ -128,3 +129,17 @@ def test_at_most_the_budget_of_queries(digits, draws):
 def test_bad_share():
     with pytest.raises(ValueError, match="p_init = 0"):
         Square(p_init=0.0)
+
+
+def test_an_answer_that_is_no_number_is_taken_for_success():
+    """A network that fails away from the input, whatever the label: the first point that makes it fail is kept."""
+    x, y = torch.full((3, 1, 4, 4), 0.5), torch.tensor([0, 1, 2])
+
+    def failing(z):
+        sound = (z - 0.5).abs().flatten(1).amax(1, keepdim=True) < 0.05
+        return torch.where(sound, torch.nn.functional.one_hot(y, 3) * 9.0, torch.nan)
+
+    found = Square(queries=3).perturb(
+        View.of(failing), x, y, Budget("linf", 0.1), CounterDraws("tests", torch.arange(3))
+    )
+    assert bool(failing(found).isnan().all())
