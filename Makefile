@@ -23,6 +23,7 @@ board: $(STAMP)           ## build the leaderboard from the records
 
 $(STAMP): pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is needed; give another with make PYTHON=python3"; exit 1; }
+	@echo "making the environment in $(VENV): some minutes, about 7 GB"
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/pip install --quiet --disable-pip-version-check --editable '.[dev,browser]'
 	touch $(STAMP)

@@ -10,13 +10,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness import api
 from harness.arguments import Parser
 from harness.listing import KINDS, described, listed
 from harness.printing import dry, effect, left, places, program, report, skips, synchronised, table, verdict
 from harness.progress import say
+
+if TYPE_CHECKING:
+    from harness.grid import Grid
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -232,12 +235,19 @@ def _run(arguments: argparse.Namespace) -> int:
     from harness.found import with_found
 
     grid = api.read_grid(arguments.grid, size=arguments.size, changes=_changes(arguments))
+    _note(grid)
     if arguments.dry_run:
         return dry(api.plan_of(with_found(grid, api.home_folder(arguments.home))), arguments)
     options = {"device": arguments.device, "executor": _executor(arguments), "track": not arguments.no_track}
     with _printing_aside():
         result = api.run(grid, home=arguments.home, store=arguments.store, **options)
     return report(result, arguments)
+
+
+def _note(grid: Grid) -> None:
+    """Say at once where a grid is not run as it was asked for."""
+    if grid.note:
+        say(f"note: {grid.note}")
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -247,6 +257,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
     home = api.home_folder(arguments.home)
     grid = api.read_grid(arguments.grid, size=arguments.size, changes=_changes(arguments))
+    _note(grid)
     plan = api.plan_of(with_found(grid, home))
     answer = status(plan, store_of(home, arguments.store))
     if arguments.json:

@@ -27,11 +27,15 @@ class {name}:
     input by the squared distance of its features from their mean, in units of their variance.
     """
 
-    role: ClassVar[Literal["detector"]] = "detector"  # or "purifier": (B, *S) -> (B, *S); or "training": a new classifier
+    # or "purifier": load gives (B, *S) -> (B, *S); or "training": a new classifier, (B, *S) -> (B, K)
+    role: ClassVar[Literal["detector"]] = "detector"
     floor: float = 1e-3
 
     def fit(self, data: Split, *, victim: Network) -> State:
-        """What is learned, as tensors: from clean inputs data.x (N, *S) in [0, 1] and labels data.y (N,)."""
+        """What is learned, as tensors: from clean inputs data.x (N, *S) in [0, 1], labels data.y (N,), data.num_classes.
+
+        Files beside this one are read here or in load: Path(__file__).with_name("weights.safetensors").
+        """
         features = victim.features(data.x)
         return {{"mean": features.mean(0), "variance": features.var(0) + self.floor}}
 

@@ -18,6 +18,7 @@ from harness.grid import Grid, role
 from harness.isolation.errors import ENDINGS
 from harness.isolation.policy import Isolation, Limits
 from harness.plan import foreign
+from harness.progress import say
 from harness.rank import group, ranked
 from harness.spec import digest, label, parse
 from harness.submission import CARD, card_of, content_of, digest_of, environment, given_files, named
@@ -58,6 +59,8 @@ def submit(
         return _verdict(refused.name, refused.verdict, str(refused), refused.isolation), None
     name, isolation = label(entry.spec), entry.isolation
     read = replace(reads([*beside, entry.text]), isolation=isolation)
+    if read.note:
+        say(f"note: {read.note}")
     result = api.run(read, home=home, **options)
     record = next((r for r in result.records if r["defense"] == name), None)
     if record is None or not record["complete"]:
