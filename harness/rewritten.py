@@ -27,21 +27,38 @@ _WHERE = {torch.where, Tensor.where}
 _NUMBERS = ("add", "sub", "mul", "div", "true_divide")
 _DUNDERS = tuple(f"__{side}{name}__" for name in ("add", "sub", "mul", "truediv") for side in ("", "r"))
 _ARITHMETIC = {getattr(place, name) for place in (torch, Tensor) for name in _NUMBERS}
+_EQUAL = {torch.eq, Tensor.eq, Tensor.__eq__}
+_REDUCE = {getattr(place, name) for place in (torch, Tensor) for name in ("sum", "mean")}
+_MOVES = (
+    *("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "permute", "transpose", "t", "movedim"),
+    *("contiguous", "clone", "expand", "flip", "unbind", "__getitem__"),
+)
+_MOVED = {getattr(place, name) for place in (torch, Tensor) for name in _MOVES if hasattr(place, name)}
+_JOINED = {torch.stack, torch.cat}
+_COUNTED = {getattr(place, name) for place in (torch, Tensor) for name in ("scatter_add", "scatter")}
+_COUNTED |= {Tensor.scatter_add_, Tensor.scatter_}
 _DERIVATIVES = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
 _ARITHMETIC |= {getattr(Tensor, name) for name in _DUNDERS}
 
 
 class Smooth(TorchFunctionMode):
-    """Rounding, sign, comparisons, whole numbers and one-hot maxima keep their values and get the slope of a smooth stand-in."""
+    """Rounding, sign, comparisons, whole numbers and hard votes keep their values and get the slope of a smooth stand-in.
+
+    A vote for the class of a maximum counts as the softmax of what it is the maximum of, wherever votes are counted: one-hot,
+    by comparison, scattered, or by their mode.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.soft: dict[
             int, tuple[Tensor, Tensor]
         ] = {}  # of results that hold no gradient: themselves and their stand-in
+        self.votes: dict[int, tuple[Tensor, Tensor]] = {}  # of classes (*S): themselves and their probabilities (*S, K)
 
     def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
+        if self.votes and args:
+            result = self._counted(result, func, args, kwargs or {})
         if not isinstance(result, Tensor) or not args:
             return result
         if func in _STEPS and _follows(args[0]):
@@ -51,19 +68,74 @@ class Smooth(TorchFunctionMode):
         if func in _ABOVE or func in _BELOW:
             self._compared(result, args, 1 if func in _ABOVE else -1)
         elif func in _ARGMAX and _follows(args[0]) and len(args) + len(kwargs or {}) > 1:
-            self._remember(result, args[0])
-        elif func is torch.nn.functional.one_hot and id(args[0]) in self.soft:
-            scores = self.soft[id(args[0])][1]
-            if scores.shape == result.shape:
-                self._remember(result, torch.softmax(scores, -1))
+            self._vote(result, args[0], (kwargs or {}).get("dim", args[1] if len(args) > 1 else None))
         elif func in _CASTS:
             return self._cast(result, args[0])
         elif func in _ARITHMETIC and any(id(value) in self.soft for value in args):
             return self._reckoned(result, func(*(self._softened(value) for value in args), **(kwargs or {})))
+        elif func in (_REDUCE | _MOVED) and id(args[0]) in self.soft:
+            return self._reckoned(result, func(_real(self._softened(args[0])), *args[1:], **(kwargs or {})))
+        elif func in _JOINED and any(id(value) in self.soft for value in args[0]):
+            several = [_real(self._softened(value)) for value in args[0]]
+            return self._reckoned(result, func(several, *args[1:], **(kwargs or {})))
         elif func in _WHERE and len(args) == 3 and id(args[0]) in self.soft and result.is_floating_point():
             share = self.soft[id(args[0])][1]
             return straight_through(result, share * args[1] + (1 - share) * args[2])
         return result
+
+    def _vote(self, result: Tensor, scores: Tensor, axis: int | None) -> None:
+        """Remember the probabilities behind the classes of a maximum along an axis."""
+        if axis is not None:
+            chances = torch.softmax(scores.movedim(axis, -1), -1)
+            self.votes[id(result)] = (result, chances.reshape(*result.shape, chances.shape[-1]))
+
+    def _counted(self, result: Any, func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """What becomes of classes that were voted for: moved about, joined, told apart, counted."""
+        first = args[0]
+        if func in _JOINED and all(id(value) in self.votes for value in first):
+            axis = args[1] if len(args) > 1 else kwargs.get("dim", 0)
+            axis = axis if axis >= 0 else axis - 1
+            self.votes[id(result)] = (result, func([self.votes[id(value)][1] for value in first], axis))
+        elif func in _COUNTED and len(args) == 4 and id(args[2]) in self.votes:
+            return self._scattered(result, func, args)
+        elif not isinstance(first, Tensor) or id(first) not in self.votes:
+            return result
+        elif func in _MOVED:
+            chances = self.votes[id(first)][1].flatten(0, -2)
+            moved = func(torch.arange(first.numel(), device=first.device).view(first.shape), *args[1:], **kwargs)
+            for part, places in zip(_several(result), _several(moved), strict=True):
+                self.votes[id(part)] = (part, chances[places])
+        elif func is torch.nn.functional.one_hot and result.shape == self.votes[id(first)][1].shape:
+            self._remember(result, self.votes[id(first)][1])
+        elif func in _EQUAL:
+            self._told_apart(result, self.votes[id(first)][1], args[1])
+        elif func in (torch.mode, Tensor.mode):
+            axis = args[1] if len(args) > 1 else kwargs.get("dim", -1)
+            chances = self.votes[id(first)][1]
+            self.votes[id(result[0])] = (result[0], chances.mean(axis if axis >= 0 else axis - 1))
+        elif func is torch.bincount and first.ndim == 1 and len(result) == self.votes[id(first)][1].shape[-1]:
+            self._remember(result, self.votes[id(first)][1].sum(0))
+        return result
+
+    def _told_apart(self, result: Tensor, chances: Tensor, other: Any) -> None:
+        """Whether a vote is for a class follows the probability of that class."""
+        known = torch.as_tensor(other, device=chances.device)
+        wanted = known.expand(result.shape)[..., None].long().clamp(0, chances.shape[-1] - 1)
+        wide = chances.expand(*result.shape, chances.shape[-1])
+        self._remember(result, wide.gather(-1, wanted)[..., 0])
+
+    def _scattered(self, result: Tensor, func: Any, args: Sequence[Any]) -> Tensor:
+        """Votes (B, m) scattered along the second axis follow their probabilities (B, m, K), weighed by what is scattered."""
+        chances, weight = self.votes[id(args[2])][1], args[3]
+        if args[1] not in (1, -1) or chances.ndim != 3 or not result.is_floating_point():
+            return result
+        weight = torch.as_tensor(weight, dtype=chances.dtype, device=chances.device).expand(chances.shape[:2])
+        found = torch.einsum("bmk,bm->bk", chances, weight)
+        if found.shape != result.shape:
+            return result
+        if func in (Tensor.scatter_add_, Tensor.scatter_):  # in place: whoever holds the tensor holds its slope
+            return result.add_(found - found.detach())
+        return straight_through(result, found)
 
     def _compared(self, result: Tensor, args: Sequence[Any], sign: int) -> None:
         if any(_follows(value) for value in args[:2]):
@@ -89,6 +161,15 @@ class Smooth(TorchFunctionMode):
 
     def _remember(self, result: Tensor, stand_in: Tensor) -> None:
         self.soft[id(result)] = (result, stand_in)
+
+
+def _several(value: Any) -> Sequence[Tensor]:
+    return [value] if isinstance(value, Tensor) else value
+
+
+def _real(value: Tensor) -> Tensor:
+    """Whole numbers and truths as floats, so that they can be reckoned with stand-ins."""
+    return value if value.is_floating_point() else value.float()
 
 
 def _follows(value: Any) -> bool:
