@@ -62,6 +62,12 @@ def rank_text(place: Ranked) -> str:
     return f"{'=' if place.tied else ''}{place.rank}{' ⚑' if place.flagged else ''}"
 
 
+def rank_tag(place: Ranked) -> str:
+    """The rank with its size where that is not official, as one view holds the ranks of all sizes."""
+    size = str(place.record.get("size") or "official")
+    return rank_text(place) + (f" {size}" if size != "official" else "")
+
+
 def experiment_note(where: str, places: Sequence[Ranked], runs: Mapping[str, str], board: str) -> str:
     """A suite's description: its first line, all that shows while it is folded, is the answer; then the table."""
     base = f"#/experiments/{where}/runs"
@@ -164,7 +170,7 @@ def views() -> dict[str, str]:
 def _views() -> Iterator[tuple[str, dict[str, Any]]]:
     metrics = {"robust_accuracy": 130, "robust_low": 95, "robust_high": 98, "clean_accuracy": 125, "auroc": 72}
     tags = {"flags": 172, "victim": 90, "dataset": 90, "headline": 150, "size": 80, "origin": 85, "defense": 320}
-    systems = _state("system", _columns(tags={"rank": 62}) | _columns(metrics=metrics, tags=tags))
+    systems = _state("system", _columns(tags={"rank": 80}) | _columns(metrics=metrics, tags=tags))
     yield "ranking", systems | {"orderByKey": "metrics.`robust_accuracy`", "orderByAsc": False}
     metrics = {"cell_robust_accuracy": 165, "cell_low": 80, "cell_high": 80}
     tags = {"defense": 280, "norm": 62, "epsilon": 75, "knowledge": 95, "victim": 90, "dataset": 90, "attack": 220}

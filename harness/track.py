@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import urlsplit
 
-from harness.mlflow_page import experiment_note, rank_text, system_note, table, views
+from harness.mlflow_page import experiment_note, rank_tag, system_note, table, views
 from harness.rank import Ranked, ranked
 from harness.records import records_of
 from harness.references import with_references
@@ -246,9 +246,9 @@ class Tracker:
                 if each.superseded:
                     continue
                 runs[each.key] = each.run
-                if each.rank != rank_text(place):
-                    self.server.set_tag(each.run, "rank", rank_text(place))
-                    each.rank = rank_text(place)
+                if each.rank != rank_tag(place):
+                    self.server.set_tag(each.run, "rank", rank_tag(place))
+                    each.rank = rank_tag(place)
         return runs
 
 

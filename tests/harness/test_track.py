@@ -136,6 +136,11 @@ def test_server_that_does_not_answer(tmp_path):
     assert json.loads(done.stdout) == {"error": "http://127.0.0.1:9 (MLFLOW_TRACKING_URI) does not answer"}
 
 
+def test_ranks_of_other_sizes_say_so():
+    tags = [mlflow_page.rank_tag(Ranked(2, False, False, {"size": size})) for size in ("official", "smoke", None)]
+    assert tags == ["2", "2 smoke", "2"]
+
+
 def test_rank_text():
     assert [
         mlflow_page.rank_text(Ranked(2, tied, flagged, {})) for tied in (False, True) for flagged in (False, True)
