@@ -18,6 +18,7 @@ from harness.loading import Loader, required_methods, seeded
 from harness.plan import Task
 from harness.rounding import distance, inside, round_inside
 from harness.system import ContractError, Judge, System, answers
+from harness.twins import twins_of
 from harness.types import Budget, Draws, Split, State, View
 from harness.views import Knowledge, view
 
@@ -107,16 +108,12 @@ def _stored(task: Task, loader: Loader, data: Split) -> dict[str, list[Tensor]]:
 
 
 def test_inputs(task: Task, loader: Loader) -> Split:
-    """The test inputs of a task, moved by one pixel where a flag wants that."""
+    """The test inputs of a task; images beside them where a flag wants that."""
     data = some_rows(Data(task.dataset, key_of(task.dataset), loader.device).split("test"), task.rows)
-    return data if task.check is None or not task.check.moved else replace(data, x=_moved(data.x))
-
-
-def _moved(x: Tensor) -> Tensor:
-    """Images one pixel further down and right, the edges repeated; other inputs as they are."""
-    if x.ndim != 4:
-        return x
-    return torch.nn.functional.pad(x, (1, 0, 1, 0), mode="replicate")[..., : x.shape[-2], : x.shape[-1]].contiguous()
+    if task.check is None or not task.check.moved:
+        return data
+    draws = CounterDraws(dict(task.options)["beside"], data.index)
+    return replace(data, x=twins_of(data.x, draws, data.levels))
 
 
 def _knowledge(task: Task, loader: Loader, system: System, *, uses: tuple[str, ...]) -> Knowledge:

@@ -107,7 +107,7 @@ def crafted(plan: Plan, cell: Cell, stage: Stage, rows: tuple[int, int]) -> Task
         stored=stored,
         rows=rows,
         check=cell.check,
-        options=options,
+        options=(*options, *beside(plan, cell)),
     )
     return plan.add(task)
 
@@ -192,6 +192,13 @@ def attacked(grid: Grid, cell: Cell) -> tuple[int, int]:
     if grid.first >= size:
         raise ValueError(f"first is {grid.first}, but {label(cell.system.dataset)} has {size} test inputs")
     return grid.first, min(grid.first + (cell.attempt.inputs or grid.inputs), size)
+
+
+def beside(plan: Plan, cell: Cell) -> tuple[tuple[str, str], ...]:
+    """Whose random numbers move the images, where a flag wants them moved: the system's, which its author cannot know before."""
+    if cell.check is None or not cell.check.moved:
+        return ()
+    return (("beside", plan.plainly(plan.pipelines[cell.system].key)),)
 
 
 def replays(cell: Cell | Skip) -> bool:

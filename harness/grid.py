@@ -50,7 +50,7 @@ class Attempt:
 class Check:
     """Why a flag needs an attempt of its own, and on which inputs: the first `most` of those that `only` broke and `after` did not.
 
-    only: empty for all inputs; it counts up to `epsilon`. moved: the images are shifted by one pixel down and right first. A
+    only: empty for all inputs; it counts up to `epsilon`. moved: of images beside the same, see `harness.twins`. A
     success on inputs that were not moved counts in the worst case, as any success does.
     """
 

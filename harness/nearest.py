@@ -97,7 +97,7 @@ def crafted(found: pd.DataFrame, tasks: Sequence[Task], read: Read) -> Pictured 
     groups = {tuple(axes): rows for axes, rows in found.groupby(_AXES, sort=False)}
     for task in tasks:
         attempt = task.attempt
-        if attempt is None or task.craft is None:
+        if attempt is None or task.craft is None or (task.check is not None and task.check.moved):
             continue
         check = task.check.flag if task.check else ""
         for place, epsilon in enumerate(attempt.epsilons):

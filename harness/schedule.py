@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from harness import registry
-from harness.crafting import attacked, crafted, name_of, probed, replays, staged
+from harness.crafting import attacked, beside, crafted, name_of, probed, replays, staged
 from harness.data import fingerprint, key_of, test_size
 from harness.grid import Cell, Grid, System, role
 from harness.plan import Fitted, Pipeline, Plan, Step, Task, fitted, states, states_of
@@ -120,7 +120,8 @@ def _observation(
     scoring: int | None = None,
 ) -> Task:
     grid, pipeline = plan.grid, plan.pipelines[cell.system]
-    options = (("selection", grid.selection), ("scoring", scoring or grid.scoring), ("rate", grid.rate))
+    drawn = (("selection", grid.selection), ("scoring", scoring or grid.scoring), ("rate", grid.rate))
+    options = (*drawn, *beside(plan, cell))
     content = {**what, "system": pipeline.key, "calibration": pipeline.calibration, "rows": rows, "options": options}
     key = plan.key("observe", **content, seed=grid.seed)
     inputs = states(pipeline) + ((craft.key,) if craft else ())

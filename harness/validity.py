@@ -107,7 +107,7 @@ def _scrutiny(grid: Grid, system: System) -> Iterator[Cell]:
 
 
 def _from_scratch(system: System, threat: Threat, tried: tuple[Attempt, ...], *, rejects: bool) -> Iterator[Cell]:
-    """Twice epsilon, the whole box for what always answers, and images beside the same moved by a pixel.
+    """Twice epsilon, the whole box for what always answers, and images beside the same.
 
     At twice epsilon a system that may reject is searched with three weights of its margin.
     """

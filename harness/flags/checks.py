@@ -1,4 +1,4 @@
-"""Flags from cells of their own: twice epsilon, the whole box, doubled steps, moved images; and from the loss of a search."""
+"""Flags from cells of their own: twice epsilon, the whole box, doubled steps, images beside the same; from a search's loss."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOST = 0.06  # of the inputs broken at epsilon: so many may be lost at twice eps
 GAIN = 0.01  # of all inputs: what doubled steps may still break
 SIDE = 30  # inputs on either side of a comparison of losses
 TWIN = 20  # inputs on either side of a comparison with moved images
-HARMLESS = 0.85  # of the accuracy on images must be left on moved ones; small networks on Fashion-MNIST keep .87 to .98
+HARMLESS = 0.85  # of the accuracy must be left on images beside the same; a cnn on Fashion-MNIST keeps .93, an mlp on digits .97
 SEARCHES = ("pgd", "apgd")
 
 
@@ -105,11 +105,11 @@ def _standing(table: pd.DataFrame, headline: Threat) -> float:
 
 
 def twins(table: pd.DataFrame, headline: Threat) -> Flag:
-    """On images moved by a pixel robustness is less than half of that on the test images themselves (Fisher's exact test).
+    """On images beside the test images robustness is less than half of that on themselves (Fisher's exact test).
 
-    Of the moved images only those are attacked that are right as they are moved, by one search; the test images themselves
-    by everything that counts: what is left of memorised ones stands, while a search alone is caught by ragged gradients
-    more often on some images than on others.
+    Those beside them (`harness.twins`) are attacked where they are right, by one search; the test images by everything that
+    counts: what is left of memorised ones stands, while a search alone is caught by ragged gradients more often on some
+    images than on others.
     """
     moved, own = (_Tried.of(_check(table, TWINS, cell)) for cell in ("moved", "attack"))
     own = _Tried(own.attacked, own.attacked & broken(table[counted(table, headline)]))
@@ -118,7 +118,7 @@ def twins(table: pd.DataFrame, headline: Threat) -> Flag:
         return open_question(TWINS, f"needs {TWIN} attacked images and as many moved ones, not {given}")
     left = _reached(table, moved) / _reached(table, own)
     if left < HARMLESS:
-        why = f"without any attack {100 * left:.0f} % of the accuracy is left on images moved by (1, 1)"
+        why = f"without any attack {100 * left:.0f} % of the accuracy is left on images beside the test images"
         return open_question(TWINS, f"{why}; needs {100 * HARMLESS:g} %", {"left": left})
     from scipy import stats
 
@@ -126,7 +126,7 @@ def twins(table: pd.DataFrame, headline: Threat) -> Flag:
     p = float(stats.fisher_exact(counts, alternative="less").pvalue)
     shares = [len(tried.held) / len(tried.attacked) for tried in (moved, own)]
     text = (
-        f"robust on images moved by (1, 1): {len(moved.held)} of {len(moved.attacked)}, "
+        f"robust on images beside the test images: {len(moved.held)} of {len(moved.attacked)}, "
         f"on the images themselves {len(own.held)} of {len(own.attacked)} (p = {p:.2g})"
     )
     evidence: dict[str, float] = {
