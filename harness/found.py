@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+import torch
 from torch import Tensor
 
 from harness import registry
@@ -22,7 +22,8 @@ from harness.types import Norm, Spec, Threat
 
 FOLDER = "found"
 LONGEST = 200  # letters of a name
-_TOLD = ("dataset", "victim", "defense", "norm", "by")
+_SYSTEM = ("dataset", "victim", "defense", "norm")
+_TOLD = (*_SYSTEM, "by")
 _CODED = "code"  # the digest of the attack or the examples, in files since they were told apart by it
 
 
@@ -46,7 +47,7 @@ def _kept(home: Path) -> Iterator[tuple[Found, str]]:
     """What is kept, with the code that found it."""
     from safetensors import SafetensorError, safe_open
 
-    for file in sorted((home / FOLDER).glob("*.safetensors")):
+    for file in sorted((home / FOLDER).rglob("*.safetensors")):
         try:
             with safe_open(str(file), framework="pt") as opened:
                 told = dict(opened.metadata() or {})
@@ -119,12 +120,19 @@ def keep(plan: Plan, attack: Spec, store: Store, home: Path) -> list[Path]:
 
 
 def _written(x: Tensor, told: dict[str, str], folder: Path) -> Path:
-    """A file named by who found it and by its content: what is found again is written once."""
-    from safetensors.torch import save
+    """A folder a system, in it a file for whoever found something, of one name for all systems; what is new is added."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file, save
 
     slug = re.sub(r"[^a-z0-9]+", "_", told["by"].lower()).strip("_")[:40]
-    content = hashlib.sha256(digest(told).encode() + x.contiguous().numpy().tobytes()).hexdigest()
-    file = folder / f"{slug or 'given'}-{content[:12]}.safetensors"
-    if not file.is_file():
-        write_whole(file, save({"x": x.contiguous()}, metadata=told))
+    whose = digest({name: told[name] for name in _SYSTEM})
+    file = folder / whose[:12] / f"{slug or 'given'}-{told[_CODED][:8]}.safetensors"
+    try:
+        before = load_file(file)["x"] if file.is_file() else x[:0]
+    except (SafetensorError, KeyError):
+        before = x[:0]
+    before = before if before.shape[1:] == x.shape[1:] else x[:0]
+    together = torch.unique(torch.cat([before, x]), dim=0)
+    if len(together) > len(before):
+        write_whole(file, save({"x": together}, metadata=told))
     return file

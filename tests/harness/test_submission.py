@@ -216,6 +216,8 @@ def test_what_an_attack_found_is_tried_ever_after(tmp_path: Path, capsys: pytest
         assert row["after"] >= now["metrics"]["robust_accuracy"]["value"]
         assert sum("by=attack.py:Mine" in breaker for breaker in now["per_input"]["breaker"]) >= row["wins"] > 0
     assert after.progress.computed < 12  # what stood is reused
+    names = {cell["attack"] for record in after.records for cell in record["cells"] if "given" in cell["attack"]}
+    assert len(names) == 1  # of one name, so that the board counts it as one attack
     second, _ = submit_attack(f"{path}:Mine", grid="quick", changes=changes, home=home, track=False)
     assert second == first  # nobody is measured against what is kept of himself
 
