@@ -10,8 +10,8 @@ import torch
 
 from geometry.risk.decomposition import CAUSES
 from geometry.risk.surroundings import box_grid
-from harness import grid as grids_of_the_harness
 from harness.api import study
+from harness.reading import from_mapping
 from harness.types import Spec
 from leaderboard.papers import _zhang_toys
 from leaderboard.papers.zhang import Zhang, draw, grids, report, studies
@@ -73,7 +73,7 @@ def test_zero_epochs_leave_tables_out_and_the_report_says_nothing_of_them(monkey
 def test_a_study_of_toys_and_one_for_each_grid_of_images():
     assert [spec.name for spec in studies()] == ["zhang", *["zhang_images"] * len(grids())]
     for grid in grids():
-        assert grids_of_the_harness.from_mapping(grid).inputs == 500
+        assert from_mapping(grid).inputs == 500
 
 
 def test_images(tmp_path):
