@@ -292,8 +292,9 @@ def score(defense: str, **options: Any) -> dict[str, Any]:
 def study(spec: Spec, *, home: str | Path | None = None, device: str = "cpu") -> dict[str, Any]:
     """The tables of a study, computed once and cached like everything else; raises RuntimeError if it fails."""
     from harness import execute, plan
+    from harness.digests import digest
     from harness.grid import Grid
-    from harness.spec import digest, identity, label, resolve
+    from harness.spec import identity, label, resolve
     from harness.store import store_of
     from harness.types import Spec as SpecType
     from harness.types import Threat

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from harness import api, registry
 from harness.data import Data, key_of
+from harness.digests import digest
 from harness.draws import CounterDraws
 from harness.gradients import Count
 from harness.grid import System as Row
@@ -31,7 +32,7 @@ from harness.isolation.policy import Isolation
 from harness.loading import Loader, elsewhere, required_methods
 from harness.plan import Fitted, Pipeline, Plan, fitted
 from harness.rounding import inside
-from harness.spec import build, digest, identity, parse, with_victim
+from harness.spec import build, identity, parse, with_victim
 from harness.store import Store
 from harness.system import ContractError, Judge, System, calibrate, curves_of
 from harness.types import Budget, Manifold, Network, Skip, Spec, Split

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from harness.rank import counted, failures
-from harness.types import Threat
+from harness.types import Norm, Threat
 
 if TYPE_CHECKING:
     import pandas as pd
 
 AXES = ["attack", "norm", "epsilon", "knowledge"]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Inputs, right when clean, that an attack was given, that it broke, that others broke, and that anything broke."""
+
+    given: set[int]
+    mine: set[int]
+    others: set[int]
+    anyone: set[int]
 
 
 def contributions(outcomes: pd.DataFrame) -> dict[tuple[str, Threat], dict[str, int]]:
@@ -20,21 +31,39 @@ def contributions(outcomes: pd.DataFrame) -> dict[tuple[str, Threat], dict[str, 
     counts against the threat broke, and it did not. wins: inputs right when clean that nobody else broke. Broken as in
     `rank.robustness`: by any selection draw.
     """
+    return {
+        place: {
+            "right": len(part.given),
+            "missed": len((part.anyone - part.mine) & part.given),
+            "wins": len(part.mine - part.others),
+        }
+        for place, part in _parts(outcomes).items()
+    }
+
+
+def only_by(outcomes: pd.DataFrame, attack: str) -> dict[Norm, set[int]]:
+    """By norm, the inputs that an attack alone broke, at whatever size."""
+    found: dict[Norm, set[int]] = {}
+    for (name, threat), part in _parts(outcomes).items():
+        if name == attack:
+            found.setdefault(threat.norm, set()).update(part.mine - part.others)
+    return found
+
+
+def _parts(outcomes: pd.DataFrame) -> dict[tuple[str, Threat], _Part]:
     right = _right(outcomes)
     attacked = outcomes[(outcomes["cell"] == "attack") & outcomes["index"].isin(right)]
     broken = attacked[_selecting(attacked) & failures(attacked)].drop_duplicates([*AXES, "check", "index"])
-    found: dict[tuple[str, Threat], dict[str, int]] = {}
+    found: dict[tuple[str, Threat], _Part] = {}
     for axes, rows in attacked[attacked["check"] == ""].groupby(AXES, sort=False):
         attack, norm, epsilon, knowledge = cast("tuple[Any, ...]", axes)
         threat = Threat(norm, epsilon, knowledge)
-        given = set(rows.loc[rows["attacked"], "index"])
         against = broken[counted(broken, threat)]
         own = against["attack"] == attack
         here = own & (against["epsilon"] == epsilon) & (against["knowledge"] == knowledge) & (against["check"] == "")
         mine, others = set(against.loc[here, "index"]), set(against.loc[~own, "index"])
-        anyone = others | set(against.loc[own, "index"])
-        counts = {"right": len(given), "missed": len((anyone - mine) & given), "wins": len(mine - others)}
-        found[attack, threat] = counts
+        given = set(rows.loc[rows["attacked"], "index"])
+        found[attack, threat] = _Part(given, mine, others, others | set(against.loc[own, "index"]))
     return found
 
 

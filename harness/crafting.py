@@ -7,9 +7,10 @@ from typing import Any
 
 from harness import registry
 from harness.data import key_of, test_size
+from harness.digests import digest
 from harness.grid import Attempt, Cell, Grid, System
 from harness.plan import Fitted, Pipeline, Plan, Task, states, states_of
-from harness.spec import digest, identity, label
+from harness.spec import identity, label
 from harness.types import Skip
 
 

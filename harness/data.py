@@ -8,8 +8,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.digests import digest, file_digest
 from harness.draws import CounterDraws
-from harness.spec import build, digest, file_digest, identity
+from harness.spec import build, identity
 from harness.types import Part, Spec, Split
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ def environment() -> dict[str, Any]:
     """Versions, commit and machine, for the record."""
     import torch
 
-    from harness.spec import version
+    from harness.digests import version
 
     return {
         "commit": _git("rev-parse", "HEAD"),

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor
 
 from harness import registry
+from harness.contributions import only_by
 from harness.data import Data, key_of
+from harness.digests import beside, code_digest, digest
 from harness.grid import Found, Grid
 from harness.plan import Plan
 from harness.progress import say
-from harness.spec import build, code_digest, digest, label, plain
+from harness.spec import build, label, plain
 from harness.store import Store, write_whole
 from harness.types import Norm, Spec, Threat
 
@@ -65,7 +67,7 @@ def _code(attack: Spec) -> str:
     """What tells an attack or examples from all others: name, parameters, code, content of files."""
     path = registry.locate(attack.kind, attack.name).path
     files = [plain(value) for _, value in attack.params if isinstance(value, Path)]
-    return digest([label(attack), code_digest(path), files])
+    return digest([label(attack), code_digest(path), beside(path), files])
 
 
 def nameable(text: str) -> bool:
@@ -92,7 +94,7 @@ def _norms() -> tuple[str, ...]:
 
 
 def keep(plan: Plan, attack: Spec, store: Store, home: Path) -> list[Path]:
-    """Keep the inputs by which an attack broke the systems of a plan: a file a system and norm.
+    """Keep the inputs by which an attack broke what nobody else broke of the systems of a plan: a file a system and norm.
 
     Patches are not kept: examples are tried in the norms of `given_examples`. Where the folder cannot be written that is said.
     """
@@ -105,9 +107,9 @@ def keep(plan: Plan, attack: Spec, store: Store, home: Path) -> list[Path]:
     for system, tasks in plan.observed.items():
         outcomes = outcomes_of(home / "records", system_id(plan, system))
         own = outcomes[(outcomes["attack"] == name) & (outcomes["check"] == "") & outcomes["norm"].isin(_norms())]
-        for norm in dict.fromkeys(own["norm"]):
+        for norm, won in only_by(outcomes, name).items():
             rows = nearest(own, Threat(norm, float("inf"), "adaptive"))
-            broken = rows[~rows["held"]]
+            broken = rows[~rows["held"] & rows["index"].isin(won)]
             inputs = crafted(broken, tasks, store.get) if len(broken) else None
             if inputs is None:
                 continue

@@ -9,9 +9,10 @@ from typing import Any
 
 from harness import registry
 from harness.data import fingerprint, key_of
+from harness.digests import code_digest, digest, module_file, tree_digest
 from harness.grid import Attempt, Check, Grid, System, role
 from harness.isolation.policy import Isolation
-from harness.spec import code_digest, digest, identity, label, module_file, nested, tree_digest
+from harness.spec import identity, label, nested
 from harness.types import Skip, Spec
 
 # The first-party modules, besides a part's own, whose code decides a result of each kind of task.

@@ -107,8 +107,8 @@ def effect(answer: Mapping[str, Any], arguments: argparse.Namespace) -> int:
                 f"{row['tried']} inputs it was given, {row['wins']} fell to it alone"
             )
         if answer["kept"]:
-            folder = os.path.dirname(answer["kept"][0])
-            print(f"what holds is kept in {folder}, and tried on its system in every later run")
+            folder = os.path.relpath(Path(answer["kept"][0]).parent.parent)
+            print(f"what only it broke is kept in {folder}, and tried on its system in every later run")
     return 0 if answer["verdict"] == "scored" else 1
 
 

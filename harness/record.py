@@ -15,6 +15,7 @@ import pandas as pd
 from harness import registry, validity
 from harness.contributions import contributions
 from harness.data import test_size
+from harness.digests import digest
 from harness.environment import environment
 from harness.evidence import Evidence, cell_name
 from harness.foreign import shifts
@@ -26,7 +27,7 @@ from harness.plan import Plan, Task, foreign
 from harness.rank import counted, robustness
 from harness.records import code
 from harness.risks import decomposition
-from harness.spec import build, digest, label, resolve
+from harness.spec import build, label, resolve
 from harness.store import Store
 from harness.submission import card_of
 from harness.types import Interval, Knowledge, Norm, Spec, Threat

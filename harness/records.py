@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import registry
+from harness.digests import code_digest, digest, module_file
 from harness.history import note
-from harness.spec import code_digest, digest, module_file
 
 if TYPE_CHECKING:
     import pandas as pd

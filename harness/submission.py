@@ -17,15 +17,14 @@ from typing import Any
 import yaml
 
 from harness import registry
-from harness.spec import digest, file_digest
+from harness.digests import CARD as CARD
+from harness.documents import document
 
-CARD = "submission.yaml"
 CLAIMS = ("clean_accuracy", "robust_accuracy")
 _INSTALL = 900.0  # seconds for the requirements
 _LONGEST = {"name": 200, "paper": 500, "file": 200, "class": 200, "authors": 200, "requirements": 200}  # letters
 _LARGEST = {CARD: 1 << 16, ".py": 1 << 22}  # bytes
 _DEEPEST, _MOST = 4, 500  # lists in lists of a card; entries of a list
-_FILES = 10_000  # of a submission
 _REQUIREMENT = re.compile(
     r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\s*(\[[A-Za-z0-9._,\s-]*\])?"  # a name, extras
     r"\s*([<>=!~]=?[A-Za-z0-9.*+!,<>=~\s]*)?(;[A-Za-z0-9._<>=!~\s'\"()-]*)?"  # versions, a marker
@@ -60,22 +59,22 @@ def card_of(folder: Path) -> Card:
     if not path.is_file():
         return Card()
     _own(path, _LARGEST[CARD])
-    document = _document(path)
-    if not isinstance(document, Mapping):
-        raise ValueError(f"{path}: a mapping of name, authors, paper, claimed, requirements, not {_short(document)}")
+    told = _document(path)
+    if not isinstance(told, Mapping):
+        raise ValueError(f"{path}: a mapping of name, authors, paper, claimed, requirements, not {_short(told)}")
     known = {"name", "authors", "paper", "claimed", "requirements", "file", "class"}
-    for key in document:
+    for key in told:
         if key not in known:
             raise ValueError(f"{path}: " + registry.unknown(_short(key).strip("'"), sorted(known), "key"))
-    texts = {key: _text(document, key, path) for key in ("name", "paper", "file", "class")}
+    texts = {key: _text(told, key, path) for key in ("name", "paper", "file", "class")}
     if Path(texts["file"] or "defense.py").name != (texts["file"] or "defense.py"):
         raise ValueError(f"{path}: file is the name of a file beside it, not {texts['file']!r}")
     return Card(
         name=texts["name"],
-        authors=_texts(document, "authors", path),
+        authors=_texts(told, "authors", path),
         paper=texts["paper"],
-        claimed=_claims(document.get("claimed") or {}, path),
-        requirements=_texts(document, "requirements", path),
+        claimed=_claims(told.get("claimed") or {}, path),
+        requirements=_texts(told, "requirements", path),
         file=texts["file"] or "defense.py",
         part=texts["class"],
     )
@@ -102,7 +101,7 @@ def _document(path: Path) -> Any:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > _DEEPEST:
                 raise ValueError("lists in lists in lists; a card is a mapping of texts and lists of texts")
-        return yaml.safe_load(text) or {}
+        return document(text) or {}
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())[:500]}") from None
 
@@ -229,30 +228,6 @@ def environment(requirements: Sequence[str], home: Path) -> str:
 def digest_of(requirements: Sequence[str]) -> str:
     """Names an environment: 16 hexadecimal digits; empty without requirements."""
     return hashlib.sha256("\n".join(sorted(requirements)).encode()).hexdigest()[:16] if requirements else ""
-
-
-def content_of(folder: Path, leave: Sequence[Path]) -> str:
-    """Names what may decide results beside the class itself: modules, weights, tables; empty where there is nothing.
-
-    Left out are hidden files, notes and tests, and what is or lies in one of `leave`. Raises ValueError for a folder that
-    holds too much.
-    """
-    found: dict[str, str] = {}
-    waiting, left = [folder.resolve()], [path.resolve() for path in leave]
-    while waiting:
-        for path in sorted(waiting.pop().iterdir()):
-            hidden = path.name.startswith((".", "test_")) or path.name in (CARD, "__pycache__") or path.suffix == ".md"
-            if hidden or path.is_symlink() or any(path.is_relative_to(place) for place in left):
-                continue
-            if path.is_dir():
-                waiting.append(path)
-            elif path.is_file():
-                found[str(path.relative_to(folder.resolve()))] = file_digest(path)
-            if len(found) + len(waiting) > _FILES:
-                raise ValueError(
-                    f"{folder} holds more than {_FILES} files; put the submission into a folder of its own"
-                )
-    return digest(found) if found else ""
 
 
 def given_files(paths: Sequence[Path], folders: Sequence[Path]) -> list[str]:

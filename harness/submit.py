@@ -13,6 +13,7 @@ from typing import Any
 
 from harness import api, check, registry
 from harness.data import test_size
+from harness.digests import beside
 from harness.flags._flag import TWINS
 from harness.grid import Grid, role
 from harness.isolation.errors import ENDINGS
@@ -20,8 +21,8 @@ from harness.isolation.policy import Isolation, Limits
 from harness.plan import foreign
 from harness.progress import say
 from harness.rank import group, ranked
-from harness.spec import digest, label, parse
-from harness.submission import CARD, card_of, content_of, digest_of, environment, given_files, named
+from harness.spec import label, parse
+from harness.submission import CARD, card_of, digest_of, environment, given_files, named
 from harness.types import Spec
 
 CONFIRMED = 3  # the first ranks, scored again on other images
@@ -115,6 +116,8 @@ def admitted(kind: str, text: str, rules: Rules, home: Path, reads: Callable[[],
         (spec,) = parse(kind, text)
         if kind == "defense":
             role(spec)
+        for source in _files(spec):
+            beside(source.path)  # raises where the folder holds too much
     except (ValueError, TypeError, RecursionError, MemoryError) as error:
         if ".py" not in text and not Path(text).expanduser().is_dir():
             raise
@@ -153,25 +156,23 @@ def isolated(spec: Spec, limits: Mapping[str, Any], home: Path, *, require: bool
             "isolation is required, but bubblewrap does not work here; install it (apt-get install bubblewrap), "
             "or leave --require-isolation out"
         )
-    sources = [registry.locate(s.kind, s.name) for s in _inside(spec)]
-    files = [source for source in sources if source.module is None]
+    files = _files(spec)
     for source in files:
         registry.close(source)
     folders = list(dict.fromkeys(source.path.parent for source in files))
     given = given_files([v for s in _inside(spec) for _, v in s.params if isinstance(v, Path)], folders)
     cards = [card_of(folder) for folder in folders]
     readable = [str(s.path.parent if (s.path.parent / CARD).is_file() else s.path) for s in files]
-    beside = [content_of(folder, [home, *(s.path for s in files)]) for folder in folders if (folder / CARD).is_file()]
     wanted = sorted({line for card in cards for line in card.requirements})
     packages = environment(wanted, home)
     own_files = tuple(dict.fromkeys([*readable, *given]))
-    return Isolation(mode, own, packages, digest_of(wanted), own_files, digest(beside) if any(beside) else "")
+    return Isolation(mode, own, packages, digest_of(wanted), own_files)
 
 
 def trust(spec: Spec) -> None:
     """Let this process run the files of a part. Raises ValueError if they ask for an environment of their own."""
-    for source in (registry.locate(s.kind, s.name) for s in _inside(spec)):
-        if source.module is None and card_of(source.path.parent).requirements:
+    for source in _files(spec):
+        if card_of(source.path.parent).requirements:
             raise ValueError(f"{source.path.parent} has requirements: install them here, and take them out of {CARD}")
         registry.close(source, closed=False)
 
@@ -179,6 +180,12 @@ def trust(spec: Spec) -> None:
 def reason_of(broken: check.Finding) -> str:
     """Why a contract test failed, with the test where it says something."""
     return broken.message if broken.test == "isolation" else f"{broken.test}: {broken.message}"
+
+
+def _files(spec: Spec) -> list[registry.Source]:
+    """Where the parts in files of their own are, of a part and of those that it is given."""
+    sources = [registry.locate(s.kind, s.name) for s in _inside(spec)]
+    return [source for source in sources if source.module is None]
 
 
 def _inside(spec: Spec) -> list[Spec]:

@@ -69,9 +69,13 @@ def test_every_page_can_be_reached() -> None:
         assert any(page.name in text for other, text in told.items() if other != page), page.name
 
 
-def test_the_network_of_the_page_on_grids_keeps_the_contract(tmp_path: Path) -> None:
-    (code,) = blocks(ROOT / "docs" / "grids.md", "python")
-    (tmp_path / "my_network.py").write_text(code, encoding="utf-8")
-    findings = check.check(f"{tmp_path / 'my_network.py'}:Mine")
+@pytest.mark.parametrize(
+    ("page", "part"), [("grids.md", "my_network.py:Mine"), ("submitting.md", "my_attack.py:MyAttack")]
+)
+def test_what_a_page_shows_keeps_the_contract(page: str, part: str, tmp_path: Path) -> None:
+    file, _, name = part.partition(":")
+    code = next(text for text in blocks(ROOT / "docs" / page, "python") if f"class {name}" in text)
+    (tmp_path / file).write_text(code, encoding="utf-8")
+    findings = check.check(f"{tmp_path / file}:{name}")
     assert len(findings) >= 3
     assert [finding for finding in findings if not finding.passed] == []

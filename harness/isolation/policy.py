@@ -39,7 +39,7 @@ class Isolation:
 
     mode: "bubblewrap" (namespaces, and all that "process" has) or "process" (limits, Landlock and seccomp, where the
     kernel offers them). packages: the folder of the packages that it requires; environment: their digest. files: the
-    files and folders that are its own, to be read; content: the digest of what lies in them beside the class.
+    files and folders that are its own, to be read.
     """
 
     mode: str
@@ -47,10 +47,8 @@ class Isolation:
     packages: str = ""
     environment: str = ""
     files: tuple[str, ...] = ()
-    content: str = ""
 
     @property
     def key(self) -> dict[str, str]:
         """What of it may change a result."""
-        beside = {"content": self.content} if self.content else {}
-        return {"mode": self.mode, "environment": self.environment, **beside}
+        return {"mode": self.mode, "environment": self.environment}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import registry, spec
+from harness import digests, registry
 
 MACHINE = {"harness", "harness.api", "harness.plan", "harness.grid", "harness.cli", "harness.execute", "harness.track"}
 
@@ -10,9 +10,9 @@ MACHINE = {"harness", "harness.api", "harness.plan", "harness.grid", "harness.cl
 @pytest.mark.parametrize("kind", ["dataset", "victim", "attack", "defense", "shift"])
 def test_parts_do_not_reach_the_machine(kind):
     for name in registry.names(kind):
-        reached = set(spec._closure(registry.locate(kind, name).path))
+        reached = set(digests._closure(registry.locate(kind, name).path))
         assert not reached & MACHINE, f"{kind} {name} reaches {sorted(reached & MACHINE)}"
 
 
 def test_helpers_beside_a_part_count():
-    assert "attacks._search" in spec._closure(registry.locate("attack", "pgd").path)
+    assert "attacks._search" in digests._closure(registry.locate("attack", "pgd").path)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.contributions import contributions
+from harness.contributions import contributions, only_by
 from harness.rank import robustness
 from harness.types import Threat
 
@@ -34,6 +34,14 @@ def test_missed_and_wins_by_hand():
     assert found["a", LARGE] == {"right": 7, "missed": 1, "wins": 1}
     assert found["b", LARGE] == {"right": 7, "missed": 1, "wins": 1}
     assert found["c", LARGE] == {"right": 7, "missed": 4, "wins": 0}
+
+
+def test_what_only_one_attack_broke_at_any_size():
+    small, other = rows("a", [5], epsilon=0.1), rows("a", [0, 1, 2], norm="l2")
+    table = pd.concat([clean([7]), small, rows("a", [0, 1, 5, 7]), other, rows("b", [1]), rows("b", [2], norm="l2")])
+    assert only_by(table, "a") == {"linf": {0, 5}, "l2": {0, 1}}
+    assert only_by(table, "b") == {"linf": set(), "l2": set()}
+    assert only_by(table, "c") == {}
 
 
 def test_what_an_attack_was_not_given_it_did_not_miss():

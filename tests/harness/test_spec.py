@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.digests import code_digest, digest
 from harness.spec import (
     build,
-    code_digest,
-    digest,
     identity,
     label,
     name_and_params,
@@ -182,7 +181,7 @@ def test_code_enters_docstrings_and_comments_do_not(tmp_path: Path, part: Callab
 
 
 def test_code_of_imported_files_of_ours_enters(part: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness import spec as module
+    from harness import digests as module
 
     name = part("from attacks._ball import ball\n" + PART)
     path = Path(name.rpartition(":")[0])

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import submission
+from harness import digests, submission
 from harness.isolation.advice import advice, state_of
-from harness.spec import parse
-from harness.submission import card_of, content_of, environment, named
+from harness.spec import identity, parse
+from harness.submission import card_of, environment, named
 from harness.submit import Refused, Rules, admitted, isolated
 
 PART = '''
@@ -155,24 +155,23 @@ def test_its_own_files_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert str(tmp_path / "weights.pt") in isolation.files
 
 
-def test_what_lies_beside_the_class_decides_the_keys(tmp_path: Path) -> None:
+def test_what_lies_beside_the_class_decides_the_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Isolated, trusted, or in a grid of one's own."""
     file, home = tmp_path / "defense.py", tmp_path / "runs"
     file.write_text(PART.replace("{field}", ""), encoding="utf-8")
     (tmp_path / "submission.yaml").write_text("name: Mine", encoding="utf-8")
     (spec,) = parse("defense", f"{file}:Mine")
 
-    def key() -> dict[str, str]:
-        isolation = isolated(spec, {}, home)
-        assert isolation is not None
-        return isolation.key
+    def key() -> str:
+        return str(identity(spec))
 
+    monkeypatch.setenv("HARNESS_HOME", str(home))
     alone = key()
-    assert "content" not in alone
     (tmp_path / "helper.py").write_text("SIZE = 3", encoding="utf-8")
     first = key()
     (tmp_path / "helper.py").write_text("SIZE = 5  # another", encoding="utf-8")
     second = key()
-    assert len({str(k) for k in (alone, first, second)}) == 3
+    assert len({alone, first, second}) == 3
     home.mkdir()
     (home / "store").write_text("results", encoding="utf-8")
     (tmp_path / "README.md").write_text("told", encoding="utf-8")
@@ -183,11 +182,13 @@ def test_what_lies_beside_the_class_decides_the_keys(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_holds_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submission, "_FILES", 3)
+    monkeypatch.setattr(digests, "_FILES", 3)
+    (tmp_path / "defense.py").write_text(PART.replace("{field}", ""), encoding="utf-8")
+    (tmp_path / "submission.yaml").write_text("name: Mine", encoding="utf-8")
     for number in range(5):
         (tmp_path / f"{number}.txt").write_text("x", encoding="utf-8")
     with pytest.raises(ValueError, match="holds more than 3 files; put the submission into a folder of its own"):
-        content_of(tmp_path, [])
+        digests.beside(tmp_path / "defense.py")
 
 
 @pytest.mark.parametrize(

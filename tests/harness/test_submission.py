@@ -137,6 +137,7 @@ def test_names_that_make_no_class(tmp_path: Path) -> None:
     [
         ("- a", "a mapping of name"),
         ("a: [", "not YAML"),
+        ("name: x\nname: y", "the key 'name' stands twice"),
         ("nmae: x", "unknown key 'nmae': did you mean name"),
         ("name: 3", "name is text, not 3"),
         ("authors: [1]", "authors is a list of texts"),
